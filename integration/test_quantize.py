@@ -1,0 +1,147 @@
+"""The bytes of ``ollamaq quantize`` are those of llama.cpp's own ``llama-quantize``."""
+
+import filecmp
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from ollamaq.gguf.reader import read_gguf
+from ollamaq.quantize import find_mix, make_plan, write_plan
+
+MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S")
+
+
+def run(*arguments: object) -> None:
+    subprocess.run([str(argument) for argument in arguments], check=True, capture_output=True, text=True)
+
+
+def ollamaq(*arguments: object) -> None:
+    run(sys.executable, "-m", "ollamaq", *arguments, "--quiet")
+
+
+@pytest.fixture(scope="session", params=[768, 576], ids=["k-quants", "fall-backs"])
+def checkpoint(request, smollm2) -> Path:
+    return smollm2(request.param)
+
+
+@pytest.fixture(scope="session", params=["f16", "bf16"])
+def converted(request, checkpoint, tmp_path_factory) -> tuple[str, Path]:
+    path = tmp_path_factory.mktemp("converted") / f"{request.param}.gguf"
+    ollamaq("convert", checkpoint, path, "--outtype", request.param)
+    return request.param, path
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_quantized_file_equals_llama_quantize(mix, converted, checkpoint, llama_quantize, tmp_path):
+    outtype, source = converted
+    theirs, ours, direct = (tmp_path / name for name in ("theirs.gguf", "ours.gguf", "direct.gguf"))
+    run(llama_quantize, source, theirs, mix, 2)
+    ollamaq("quantize", source, ours, "--q", mix)
+    assert filecmp.cmp(ours, theirs, shallow=False)
+    if outtype == "bf16":  # what the checkpoint holds, so that nothing lies between it and the file
+        ollamaq("quantize", checkpoint, direct, "--q", mix)
+        assert filecmp.cmp(direct, theirs, shallow=False)
+
+
+def test_the_number_of_threads_changes_no_byte(smollm2, tmp_path):
+    digests = set()
+    for threads in (1, 2, 7):
+        ollamaq("quantize", smollm2(768), tmp_path / "out.gguf", "--q", "Q4_K_M", "--threads", threads)
+        digests.add(hashlib.sha256((tmp_path / "out.gguf").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_quantization_leaves_nothing(number, smollm2, tmp_path):
+    command = [sys.executable, "-m", "ollamaq", "quantize", str(smollm2(768)), str(tmp_path / "out.gguf"), "-t", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.iterdir()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+SHAPES = {
+    "grouped-query": {"head_count": 8, "head_count_kv": 2},
+    "tied": {"head_count": 4, "tied": True},
+    "odd-rows": {"head_count": 4, "width": 288, "inner": 544},
+    "rows-of-no-block": {"head_count": 4, "width": 72, "inner": 136},
+    "70b-depth": {"head_count": 4, "head_count_kv": 2, "layers": 80},
+    "8-experts": {"head_count": 4, "layers": 9, "experts": 8},
+    "4-experts": {"head_count": 4, "experts": 4},
+}
+
+
+def synthetic(
+    path: Path,
+    head_count: int,
+    head_count_kv: int | None = None,
+    layers: int = 11,
+    width: int = 256,
+    inner: int = 512,
+    experts: int = 0,
+    tied: bool = False,
+) -> None:
+    """A llama of random weights whose shape exercises the rules of the mixes, written by gguf-py."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(128)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(head_count)
+    writer.add_head_count_kv(head_count_kv or head_count)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
+    random = np.random.default_rng(2026)
+
+    def add(name: str, *shape: int) -> None:
+        kind = np.float16 if len(shape) > 1 else np.float32
+        writer.add_tensor(name, random.standard_normal(shape, dtype=np.float32).astype(kind))
+
+    kv_width = width * (head_count_kv or head_count) // head_count
+    add("token_embd.weight", 96, width)
+    add("output_norm.weight", width)
+    if not tied:
+        add("output.weight", 96, width)
+    stack = (experts,) if experts else ()
+    suffix = "_exps" if experts else ""
+    for i in range(layers):
+        for name, rows in (("attn_q", width), ("attn_k", kv_width), ("attn_v", kv_width), ("attn_output", width)):
+            add(f"blk.{i}.{name}.weight", rows, width)
+        for name in ("ffn_gate", "ffn_up"):
+            add(f"blk.{i}.{name}{suffix}.weight", *stack, inner, width)
+        add(f"blk.{i}.ffn_down{suffix}.weight", *stack, width, inner)
+        add(f"blk.{i}.attn_norm.weight", width)
+        add(f"blk.{i}.ffn_norm.weight", width)
+        if experts:
+            add(f"blk.{i}.ffn_gate_inp.weight", experts, width)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_mix_follows_the_rules_of_llama_quantize_on_a(shape, llama_quantize, tmp_path):
+    source, theirs, ours = (tmp_path / name for name in ("source.gguf", "theirs.gguf", "ours.gguf"))
+    synthetic(source, **SHAPES[shape])
+    model = read_gguf(source)
+    for mix in MIXES:
+        run(llama_quantize, source, theirs, mix, 2)
+        write_plan(ours, make_plan(model, find_mix(mix)[1]))
+        assert filecmp.cmp(ours, theirs, shallow=False), mix

@@ -1,0 +1,8 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+cdef extern from *:
+    """
+    #define LANES 16
+    """
+    enum: W "LANES"
+
+include "module.pxi"

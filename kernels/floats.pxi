@@ -1,0 +1,52 @@
+# F32, F16 and BF16, read and written.
+
+
+cdef inline void widen(int source, const void* stored, Py_ssize_t start, Py_ssize_t n, float* out) noexcept nogil:
+    """``n`` values of a float type from ``start`` on, as float32, exactly."""
+    cdef Py_ssize_t i
+    if source == F32:
+        memcpy(out, <const float*> stored + start, n * sizeof(float))
+    elif source == F16:
+        for i in range(n):
+            out[i] = from_half((<const ushort*> stored)[start + i])
+    else:
+        for i in range(n):
+            out[i] = bits_float(<int> ((<unsigned int> (<const ushort*> stored)[start + i]) << 16))
+
+
+cdef inline bint all_finite(const float* values, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int largest = 0
+    for i in range(n):
+        largest = max(largest, float_bits(values[i]) & 0x7fffffff)
+    return largest < 0x7f800000
+
+
+cdef bint f32(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+    memcpy(out, values, n * sizeof(float))
+    return True
+
+
+cdef bint f16(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+    cdef ushort* halves = <ushort*> out
+    cdef Py_ssize_t i
+    cdef int largest = 0
+    for i in range(n):
+        halves[i] = to_half(values[i])
+    for i in range(n):
+        largest = max(largest, float_bits(values[i]) & 0x7fffffff)
+    return largest < 0x477ff000  # 65520, which rounds to infinity
+
+
+cdef bint bf16(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+    """Ties to even; the largest values round to infinity."""
+    cdef ushort* halves = <ushort*> out
+    cdef Py_ssize_t i
+    cdef int largest = 0
+    cdef unsigned int bits
+    for i in range(n):
+        bits = <unsigned int> float_bits(values[i])
+        halves[i] = <ushort> ((bits + (0x7fff + ((bits >> 16) & 1))) >> 16)
+    for i in range(n):
+        largest = max(largest, float_bits(values[i]) & 0x7fffffff)
+    return largest < 0x7f7f8000

@@ -1,0 +1,87 @@
+# The one function that Python sees: rows of floats in, blocks out.
+
+cdef enum:  # ids of ggml_type
+    F32 = 0
+    F16 = 1
+    Q4_0 = 2
+    Q4_1 = 3
+    Q5_0 = 6
+    Q5_1 = 7
+    Q8_0 = 8
+    Q4_K = 12
+    Q5_K = 13
+    Q6_K = 14
+    IQ4_NL = 20
+    BF16 = 30
+    TILE = 4096  # values at a time: they stay in the first-level cache
+
+DONE, NOT_FINITE, OVERFLOW = 0, 1, 2
+
+include "common.pxi"
+include "floats.pxi"
+include "blocks_of_32.pxi"
+include "k_quants.pxi"
+
+cdef struct Format:
+    Kernel kernel
+    int block
+    int size
+
+
+cdef Format format_of(int type_id):
+    if type_id == F32:
+        return Format(f32, 1, 4)
+    if type_id == F16:
+        return Format(f16, 1, 2)
+    if type_id == BF16:
+        return Format(bf16, 1, 2)
+    if type_id == Q4_0:
+        return Format(q4_0, 32, 18)
+    if type_id == Q4_1:
+        return Format(q4_1, 32, 20)
+    if type_id == Q5_0:
+        return Format(q5_0, 32, 22)
+    if type_id == Q5_1:
+        return Format(q5_1, 32, 24)
+    if type_id == Q8_0:
+        return Format(q8_0, 32, 34)
+    if type_id == IQ4_NL:
+        return Format(iq4_nl, 32, 18)
+    if type_id == Q4_K:
+        return Format(q4_k, 256, 144)
+    if type_id == Q5_K:
+        return Format(q5_k, 256, 176)
+    if type_id == Q6_K:
+        return Format(q6_k, 256, 210)
+    raise ValueError(f"no kernel for ggml type {type_id}")
+
+
+def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out):
+    """Convert floats of ggml type ``source`` to blocks of ggml type ``target``, without the GIL.
+
+    Returns DONE, NOT_FINITE (an input value) or OVERFLOW (a value or scale of the output).
+    """
+    cdef Format format = format_of(target)
+    cdef Py_ssize_t width = 4 if source == F32 else 2
+    cdef Py_ssize_t n = stored.shape[0] // width, at = 0, count
+    if source not in (F32, F16, BF16):
+        raise ValueError(f"ggml type {source} is not a float type")
+    if stored.shape[0] % width or n % format.block or out.shape[0] != n // format.block * format.size:
+        raise ValueError(f"{stored.shape[0]} bytes of type {source} do not make {out.shape[0]} bytes of type {target}")
+    if n == 0:
+        return DONE
+    cdef float buffer[TILE]
+    cdef uchar* place = &out[0]
+    cdef const void* first = &stored[0]
+    cdef bint ok = True
+    with nogil:
+        while at < n:
+            count = min(<Py_ssize_t> TILE, n - at)
+            widen(source, first, at, count, buffer)
+            if not all_finite(buffer, count):
+                with gil:
+                    return NOT_FINITE
+            ok &= format.kernel(buffer, place, count // format.block)
+            place += count // format.block * format.size
+            at += count
+    return DONE if ok else OVERFLOW

@@ -1,0 +1,21 @@
+"""Publish a fine-tuned model to Ollama: small, prompted as in training, and tested before users see it.
+
+    import ollamaq
+    ollamaq.publish("./finetune", quantization="Q5_K_M")
+"""
+
+from __future__ import annotations
+
+from ollamaq.errors import GateFailed, ModelRefused, OllamaqError, ServerError, ToolchainError, UsageError
+from ollamaq.publish import Release, publish
+
+__all__ = [
+    "GateFailed",
+    "ModelRefused",
+    "OllamaqError",
+    "Release",
+    "ServerError",
+    "ToolchainError",
+    "UsageError",
+    "publish",
+]

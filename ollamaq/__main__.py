@@ -1,0 +1,6 @@
+"""``python -m ollamaq``."""
+
+from ollamaq.cli import main
+
+if __name__ == "__main__":
+    main()

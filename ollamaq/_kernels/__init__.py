@@ -1,0 +1,1 @@
+"""Compiled block kernels: the sources are in ``kernels/``, and ``ollamaq/quantize/kernels.py`` chooses among them."""

@@ -1,0 +1,30 @@
+"""Model families: a short declarative file each. To add one, write its file and name it in ``FAMILIES``."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from ollamaq.architectures.family import Family
+from ollamaq.architectures.llama import LLAMA
+from ollamaq.errors import ModelRefused
+
+FAMILIES: tuple[Family, ...] = (LLAMA,)
+BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
+
+
+def family_of(config: dict[str, Any], where: str) -> Family:
+    """The family of a model's config.json; ``where`` names the file in errors.
+
+    Raises:
+        ModelRefused: its class is in no family.
+    """
+    classes = config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    if name in BY_CLASS:
+        return BY_CLASS[name]
+    nearest = difflib.get_close_matches(str(name), BY_CLASS, n=3, cutoff=0) or list(BY_CLASS)
+    raise ModelRefused(
+        f"{where} has architecture {name!r}, which is not supported" if name else f"{where} names no architecture",
+        next_step=f"the nearest that work: {', '.join(nearest)}; a new one is a file in ollamaq/architectures/",
+    )

@@ -1,0 +1,121 @@
+"""What a family's file says, and the keys that all families share.
+
+Keys, their order and their aliases are those of llama.cpp's converter (``conversion/base.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFValueType
+from numpy.typing import NDArray
+
+from ollamaq.tensors import Tensor
+
+Config = Mapping[str, Any]
+U32, F32, STRING = GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.STRING
+
+
+@dataclass(frozen=True)
+class Key:
+    """A metadata key below the architecture's name, and where its value is: the first of ``names`` in the config."""
+
+    key: str
+    names: tuple[str, ...]
+    type: GGUFValueType = U32
+
+
+def key(name: str, *names: str, type: GGUFValueType = U32) -> Key:
+    return Key(name, names, type)
+
+
+COMMON = (
+    key("block_count", "n_layers", "num_hidden_layers", "n_layer", "num_layers"),
+    key(
+        "context_length",
+        "max_position_embeddings",
+        "n_ctx",
+        "n_positions",
+        "max_length",
+        "max_sequence_length",
+        "model_max_length",
+    ),
+    key("embedding_length", "hidden_size", "n_embd", "dim"),
+    key(
+        "feed_forward_length",
+        "prefix_dense_intermediate_size",
+        "dense_intermediate_size",
+        "intermediate_size",
+        "n_inner",
+        "hidden_dim",
+    ),
+    key("attention.head_count", "num_attention_heads", "n_head", "n_heads"),
+    key("attention.head_count_kv", "num_key_value_heads", "n_kv_heads"),
+    key("rope.scaling.type", "rope.scaling.type", type=STRING),
+    key("rope.scaling.factor", "rope.scaling.factor", type=F32),
+    key("rope.scaling.original_context_length", "rope.scaling.original_context_length"),
+    key("rope.scaling.yarn_ext_factor", "rope.scaling.yarn_ext_factor", type=F32),
+    key("rope.scaling.yarn_attn_factor", "rope.scaling.yarn_attn_factor", type=F32),
+    key("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_fast", type=F32),
+    key("rope.scaling.yarn_beta_slow", "rope.scaling.yarn_beta_slow", type=F32),
+    key("rope.freq_base", "rope.freq_base", type=F32),
+    key("attention.layer_norm_rms_epsilon", "rms_norm_eps", "norm_eps", type=F32),
+    key("attention.layer_norm_epsilon", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", type=F32),
+    key("attention.key_length", "head_dim"),
+    key("attention.value_length", "head_dim"),
+)
+
+Rearrange = Callable[[Tensor, Config], Tensor]
+Extra = Callable[[Config], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models, as data.
+
+    Tensor names are GGUF's, without ``blk.N.`` and ``.weight``; how they are called in a checkpoint is known to gguf-py.
+    ``defaults`` are those of the class in transformers, which config.json may leave out; one may be computed from the
+    config. ``extra`` makes tensors that no checkpoint has.
+    """
+
+    arch: MODEL_ARCH
+    classes: tuple[str, ...]
+    defaults: Mapping[str, Any | Callable[[Config], Any]]
+    keys: tuple[Key, ...]
+    tensors: tuple[str, ...]
+    block: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    rearranged: Mapping[str, Rearrange] = field(default_factory=dict)
+    extra: tuple[Extra, ...] = ()
+
+
+def rotary_pairs(heads: str) -> Rearrange:
+    """Rows of each head from halves (Hugging Face's rotary layout) to pairs (llama.cpp's); ``heads`` names their count."""
+
+    def rearrange(tensor: Tensor, config: Config) -> Tensor:
+        n_rows = tensor.shape[0] if len(tensor.shape) > 1 else tensor.n_values
+        order = np.arange(n_rows).reshape(config[heads], 2, -1).swapaxes(1, 2).reshape(-1)
+        return with_row_order(tensor, order)
+
+    return rearrange
+
+
+def with_row_order(tensor: Tensor, order: NDArray[np.intp]) -> Tensor:
+    """The tensor with its rows (its values, if it has one axis) in another order, read a span at a time."""
+    if len(tensor.shape) < 2:
+        return Tensor(tensor.name, tensor.type, tensor.shape, lambda start, stop: tensor.rows(0, 1)[:, order])
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        wanted = order[start:stop]
+        low = int(wanted.min())
+        return tensor.rows(low, int(wanted.max()) + 1)[wanted - low]
+
+    return Tensor(tensor.name, tensor.type, tensor.shape, rows)
+
+
+def constant(name: str, values: NDArray[np.float32]) -> Tensor:
+    """A tensor of one axis that is computed, not read."""
+    return Tensor(name, GGMLQuantizationType.F32, values.shape, lambda start, stop: values.reshape(1, -1))

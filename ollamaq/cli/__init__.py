@@ -1,0 +1,45 @@
+"""The command line: a thin skin over functions that a notebook can call."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from ollamaq.cli.convert import convert
+from ollamaq.cli.doctor import doctor
+from ollamaq.cli.inspect import inspect
+from ollamaq.cli.publish import publish
+from ollamaq.cli.quantize import quantize
+from ollamaq.cli.smoke import smoke
+
+app = typer.Typer(
+    name="ollamaq",
+    help="Publish a fine-tuned model to Ollama: small, prompted as in training, and tested before users see it.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for run in (publish, quantize, convert, inspect, smoke, doctor):
+    app.command()(run)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ollamaq {version('ollamaq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ollamaq(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Publish a fine-tuned model to Ollama."""
+
+
+def main() -> None:
+    """Entry point of the ``ollamaq`` command."""
+    app()

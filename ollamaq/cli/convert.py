@@ -1,0 +1,46 @@
+"""``ollamaq convert``: a checkpoint becomes a GGUF of floats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ollamaq.cli.options import DryRun, Json, Quiet, Source
+from ollamaq.cli.output import Output, command, size, table
+from ollamaq.errors import UsageError
+from ollamaq.gguf.writer import write
+from ollamaq.source import open_source
+
+OUTTYPES = ("auto", "f16", "bf16", "f32")
+
+
+@command
+def convert(
+    source: Source,
+    output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
+    outtype: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
+    pre: Annotated[
+        str | None, typer.Option(help="The pre-tokenizer, where it is not recognised.", show_default=False)
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert a Hugging Face directory to GGUF, as llama.cpp's converter would, without PyTorch."""
+    if outtype not in OUTTYPES:
+        raise UsageError(f"unknown --outtype {outtype!r}", next_step=f"choose one of {', '.join(OUTTYPES)}")
+    out = Output(as_json=as_json, quiet=quiet)
+    opened = open_source(source, outtype=outtype, pre=pre)
+    written = 0
+    if not dry_run:
+        with out.progress() as progress:
+            written = write(output, opened.model, progress=lambda done, total: progress("converting", done, total))
+    rows = table("converted" if written else "would convert", "", ">")
+    rows.add_row("tensors", str(len(opened.model.tensors)))
+    rows.add_row("checkpoint", size(opened.n_bytes))
+    if written:
+        rows.add_row(str(output), size(written))
+    data = {"output": str(output), "bytes": written, "tensors": len(opened.model.tensors), "dry_run": dry_run}
+    out.result(data, rows, brief=str(output))

@@ -1,0 +1,64 @@
+"""``ollamaq inspect``: what a model directory or a GGUF holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ollamaq.cli.options import Json, Quiet, Source
+from ollamaq.cli.output import Output, command, size, table
+from ollamaq.source import open_source
+
+LONG = 8
+"""Arrays longer than this are told by their length."""
+
+
+@command
+def inspect(
+    source: Source,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor too.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a model's metadata and tensors as they are, or would be, in GGUF."""
+    out = Output(as_json=as_json, quiet=quiet)
+    opened = open_source(source)
+    model = opened.model
+    values = sum(tensor.n_values for tensor in model.tensors)
+    types = Counter(tensor.type.name for tensor in model.tensors)
+    metadata = {key: brief(value.value) for key, value in model.metadata.items()}
+    overview = table(str(source), "", "")
+    overview.add_row("size", size(opened.n_bytes))
+    overview.add_row("weights", f"{values / 1e6:.1f} M in {len(model.tensors)} tensors")
+    overview.add_row("types", ", ".join(f"{count} {name}" for name, count in types.most_common()))
+    keys = table("metadata", "", "")
+    for key, value in metadata.items():
+        text = str(value)
+        keys.add_row(key, escape(text if len(text) <= 80 else f"{text[:77]}…"))
+    shown = [keys]
+    listing = [
+        {"name": tensor.name, "type": tensor.type.name, "shape": list(tensor.shape)} for tensor in model.tensors
+    ]
+    if tensors:
+        rows = table("tensors", "", "", ">")
+        for entry in listing:
+            rows.add_row(str(entry["name"]), str(entry["type"]), " x ".join(map(str, entry["shape"])))
+        shown.append(rows)
+    data: dict[str, Any] = {
+        "path": str(source),
+        "bytes": opened.n_bytes,
+        "weights": values,
+        "types": dict(types),
+        "metadata": metadata,
+    }
+    if tensors:
+        data["tensors"] = listing
+    out.result(data, overview, *shown, brief=str(source))
+
+
+def brief(value: Any) -> Any:
+    """A metadata value, or the length of a long array."""
+    return f"{len(value)} values" if isinstance(value, list) and len(value) > LONG else value

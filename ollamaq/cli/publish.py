@@ -1,0 +1,126 @@
+"""``ollamaq publish``: from a fine-tune's directory to a tested model in Ollama."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ollamaq.cli.options import DryRun, Expect, Gpu, Image, Json, Prompt, Quiet, Source, Threads, To
+from ollamaq.cli.output import Output, command, size, table
+from ollamaq.publish import PublishFailed, Release, plan_releases
+from ollamaq.publish import publish as run_publish
+from ollamaq.servers import DEFAULT_IMAGE
+from ollamaq.smoke import CheckResult
+from ollamaq.source import open_source
+
+MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[yellow]not checked[/]"}
+
+
+@command
+def publish(
+    source: Source,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="What to call it: [namespace/]model[:tag].", show_default="the directory's name, and the mix"),
+    ] = None,
+    q: Annotated[
+        list[str] | None, typer.Option("--q", help="The mix; repeat it to publish several.", show_default="Q5_K_M")
+    ] = None,
+    to: To = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The package's directory.", show_default="./<name>-<MIX>"),
+    ] = None,
+    expect: Expect = None,
+    prompt: Prompt = None,
+    image: Image = DEFAULT_IMAGE,
+    gpu: Gpu = False,
+    threads: Threads = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize a model, create it in Ollama, test it there, and only then give it its name."""
+    out = Output(as_json=as_json, quiet=quiet)
+    mixes = q or ["Q5_K_M"]
+    if dry_run:
+        _say_plan(out, source, name, mixes, to, output)
+        return
+    try:
+        with out.progress() as progress:
+            releases = run_publish(
+                source,
+                name,
+                quantization=mixes,
+                to=to,
+                output=output,
+                image=image,
+                gpu=gpu,
+                prompts=prompt,
+                expect=expect,
+                threads=threads,
+                progress=progress,
+            )
+    except PublishFailed as failure:
+        if not as_json and not quiet:
+            out.result({}, *_tables(source, failure.releases), brief="")
+        raise
+    data = {"releases": [_as_json(release) for release in releases]}
+    ending = [_ending(release) for release in releases]
+    out.result(data, *_tables(source, releases), *ending, brief="\n".join(release.name for release in releases))
+
+
+def _say_plan(out: Output, source: Path, name: str | None, mixes: list[str], to: str, output: Path | None) -> None:
+    opened = open_source(source)
+    planned = plan_releases(opened, name, quantization=mixes, output=output)
+    rows = table(f"would publish {source} to {to}", "name", "mix", ">size", ">bits per weight", "package")
+    for item in planned:
+        bits = f"{item.plan.bits_per_weight:.2f}"
+        rows.add_row(item.name, item.mix, size(item.plan.n_bytes), bits, f"{item.directory}/")
+    data = [
+        {
+            "name": item.name,
+            "mix": item.mix,
+            "bytes": item.plan.n_bytes,
+            "bits_per_weight": round(item.plan.bits_per_weight, 4),
+            "package": str(item.directory),
+        }
+        for item in planned
+    ]
+    brief = "\n".join(item.name for item in planned)
+    out.result({"dry_run": True, "source_bytes": opened.n_bytes, "to": to, "releases": data}, rows, brief=brief)
+
+
+def _tables(source: Path, releases: Sequence[Release]) -> list[Table]:
+    sizes = table("", "", ">size", ">bits per weight", ">time")
+    sizes.add_row(escape(str(source)), size(releases[0].source_bytes), "", "")
+    for release in releases:
+        saved = f"{size(release.bytes)} ({release.bytes / release.source_bytes:.0%})"
+        sizes.add_row(f"[bold]{release.name}[/]", saved, f"{release.bits_per_weight:.2f}", f"{release.seconds:.1f} s")
+    return [sizes, *(checks_table(f"smoke test of {r.name} on {r.target}", r.checks) for r in releases if r.checks)]
+
+
+def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
+    """A smoke test's results, a line for each check."""
+    rows = table(f"\n{title}", "check", "", ">time", "seen")
+    for check in checks:
+        rows.add_row(check.name, MARKS[check.ok], f"{check.seconds:.1f} s", escape(check.detail))
+    return rows
+
+
+def _ending(release: Release) -> str:
+    if release.target is None:
+        return f"\nbuilt [bold]{release.package}/[/]; create it with: ollama create {release.name} -f {release.package}/Modelfile"
+    how = "" if release.sent else " (its GGUF was there already)"
+    return f"\npublished [bold]{release.name}[/]{how}; run it with: [bold]ollama run {release.name}[/]"
+
+
+def _as_json(release: Release) -> dict[str, Any]:
+    data = asdict(release) | {"package": str(release.package), "passed": release.passed}
+    return data | {"bits_per_weight": round(release.bits_per_weight, 4), "seconds": round(release.seconds, 3)}

@@ -1,0 +1,62 @@
+"""``ollamaq quantize``: a checkpoint or a GGUF becomes a quantized GGUF."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ollamaq.cli.options import DryRun, Json, Quiet, Source, Threads
+from ollamaq.cli.output import Output, command, size, table
+from ollamaq.quantize import Plan, find_mix, make_plan, write_plan
+from ollamaq.source import open_source
+
+
+@command
+def quantize(
+    source: Source,
+    output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
+    q: Annotated[str, typer.Option("--q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
+    threads: Threads = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize a model straight to a GGUF: the bytes that llama-quantize would write."""
+    out = Output(as_json=as_json, quiet=quiet)
+    name, mix = find_mix(q)
+    opened = open_source(source)
+    plan = make_plan(opened.model, mix)
+    seconds = 0.0
+    if not dry_run:
+        started = time.monotonic()
+        with out.progress() as progress:
+            write_plan(
+                output, plan, threads=threads, progress=lambda done, total: progress(f"quantizing {name}", done, total)
+            )
+        seconds = time.monotonic() - started
+    rows = table("would quantize" if dry_run else "quantized", "", ">")
+    rows.add_row(str(source), size(opened.n_bytes))
+    rows.add_row(str(output), size(plan.n_bytes))
+    rows.add_row("bits per weight", f"{plan.bits_per_weight:.2f}")
+    rows.add_row("types", ", ".join(f"{count} {kind}" for kind, count in count_types(plan).items()))
+    if not dry_run:
+        rows.add_row("time", f"{seconds:.1f} s")
+    data = {
+        "output": str(output),
+        "mix": name,
+        "bytes": plan.n_bytes,
+        "bits_per_weight": round(plan.bits_per_weight, 4),
+        "types": count_types(plan),
+        "seconds": round(seconds, 3),
+        "dry_run": dry_run,
+    }
+    out.result(data, rows, brief=str(output))
+
+
+def count_types(plan: Plan) -> dict[str, int]:
+    """How many tensors get each type, the most frequent first."""
+    names = [planned.type.name for planned in plan.tensors]
+    return {name: names.count(name) for name in sorted(set(names), key=lambda name: (-names.count(name), name))}

@@ -1,0 +1,1 @@
+"""Modelfiles: as data, as text, and as ``/api/create`` requests."""

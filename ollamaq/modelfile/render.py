@@ -1,0 +1,156 @@
+"""A Modelfile as text, in the grammar of Ollama's ``parser``, and as the body of ``/api/create``.
+
+The grammar has no escapes and drops characters that do not print, so some texts cannot be written in it: they are
+refused here rather than changed. JSON can say everything; it is what a server gets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ollamaq.errors import UsageError
+from ollamaq.modelfile.model import Modelfile, Parameter
+
+PARAMETERS: dict[str, type] = {
+    "draft_num_predict": int,
+    "frequency_penalty": float,
+    "main_gpu": int,
+    "min_p": float,
+    "num_batch": int,
+    "num_ctx": int,
+    "num_gpu": int,
+    "num_keep": int,
+    "num_predict": int,
+    "num_thread": int,
+    "presence_penalty": float,
+    "repeat_last_n": int,
+    "repeat_penalty": float,
+    "seed": int,
+    "stop": list,
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "use_mmap": bool,
+}
+"""Every PARAMETER that Ollama 0.34 takes (``Options`` of its ``api``), with its type."""
+
+ROLES = ("system", "user", "assistant")
+
+_BLANK = " \t\r\n"
+_QUOTES = ("", '"', '"""')
+_VERSION = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", re.ASCII)
+
+
+def render(modelfile: Modelfile) -> str:
+    """The text of a Modelfile, from which Ollama reads exactly what ``modelfile`` says.
+
+    Raises:
+        UsageError: something in it cannot be written in Ollama's grammar, or Ollama would refuse it.
+    """
+    return "".join(f"{instruction} {_value(instruction, value)}\n" for instruction, value in _instructions(modelfile))
+
+
+def create_request(modelfile: Modelfile, name: str, files: Mapping[str, str]) -> dict[str, Any]:
+    """The body of ``/api/create``; ``files`` maps names (``model.gguf``) to digests (``sha256:…``) of uploaded blobs.
+
+    Raises:
+        UsageError: a parameter, a role or a version that Ollama would refuse, or ignore.
+    """
+    body = {
+        "model": name,
+        "files": dict(files),
+        "from": None if files else modelfile.from_,
+        "template": modelfile.template,
+        "renderer": modelfile.renderer,
+        "parser": modelfile.parser,
+        "system": modelfile.system,
+        "parameters": {key: _typed(key, value) for key, value in modelfile.parameters.items()},
+        "messages": [{"role": _role(role), "content": content} for role, content in modelfile.messages],
+        "license": list(modelfile.licenses),
+        "requires": _version(modelfile.requires) if modelfile.requires else None,
+    }
+    return {key: value for key, value in body.items() if value}
+
+
+def _instructions(modelfile: Modelfile) -> Iterator[tuple[str, str]]:
+    yield "FROM", modelfile.from_
+    for instruction, text in (
+        ("TEMPLATE", modelfile.template),
+        ("RENDERER", modelfile.renderer),
+        ("PARSER", modelfile.parser),
+        ("SYSTEM", modelfile.system),
+    ):
+        if text:
+            yield instruction, text
+    for key, value in modelfile.parameters.items():
+        typed = _typed(key, value)
+        for item in typed if isinstance(typed, list) else [typed]:
+            yield f"PARAMETER {key}", str(item).lower() if isinstance(item, bool) else str(item)
+    for role, content in modelfile.messages:
+        yield f"MESSAGE {_role(role)}", content
+    for text in modelfile.licenses:
+        yield "LICENSE", text
+    if modelfile.requires:
+        yield "REQUIRES", _version(modelfile.requires)
+
+
+def _value(instruction: str, value: str) -> str:
+    for character in value:
+        if not character.isprintable() and character not in _BLANK:
+            raise UsageError(
+                f"a Modelfile cannot hold the {instruction} {_short(value)}: "
+                f"Ollama drops the character U+{ord(character):04X} when it reads one",
+                next_step=f"take that character out of the {instruction}",
+            )
+    for quotes in _QUOTES:
+        written = quotes + value + quotes
+        if _read(written) == value:
+            return written
+    raise UsageError(
+        f"a Modelfile cannot hold the {instruction} {_short(value)}: its grammar cannot quote it",
+        next_step=f'take blanks and """ away from the ends of lines of the {instruction}',
+    )
+
+
+def _read(written: str) -> str | None:
+    """What Ollama reads: a value ends at the first line's end at which its quotes are closed. None if not all of it."""
+    for end in (match.start() for match in re.finditer(r"[\r\n]|\Z", written)):
+        text = written[:end].strip()
+        quotes = next(quotes for quotes in reversed(_QUOTES) if text.startswith(quotes))
+        if len(text) >= 2 * len(quotes) and text.endswith(quotes):
+            return text[len(quotes) : len(text) - len(quotes)] if end == len(written) else None
+    return None
+
+
+def _typed(key: str, value: Parameter) -> Parameter:
+    wanted = PARAMETERS.get(key)
+    if wanted is None:
+        raise UsageError(f"unknown PARAMETER {key!r}", next_step=f"Ollama knows {', '.join(PARAMETERS)}")
+    if wanted is list and isinstance(value, str):
+        return [value]
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if type(value) is not wanted or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+        kind = "list of texts" if wanted is list else wanted.__name__
+        raise UsageError(f"PARAMETER {key} is {value!r}, which is not a {kind}", next_step=f"give {key} a {kind}")
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise UsageError(f"PARAMETER {key} is {value}, which is not a finite number", next_step=f"give {key} a number")
+    return value
+
+
+def _role(role: str) -> str:
+    if role not in ROLES:
+        raise UsageError(f"unknown role {role!r} of a MESSAGE", next_step=f"use {', '.join(ROLES)}")
+    return role
+
+
+def _version(text: str) -> str:
+    if not _VERSION.fullmatch(text):
+        raise UsageError(f"REQUIRES {text!r} is not a version", next_step="write it as 0.34.2")
+    return text.removeprefix("v")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")

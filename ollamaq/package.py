@@ -1,0 +1,79 @@
+"""The package: ``model.gguf``, ``Modelfile`` and ``release.json`` in one directory.
+
+The same input and the same version of ollamaq give the same bytes: nothing in it tells a time, a path or a duration.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ollamaq.files import sha256_of, write_text
+from ollamaq.modelfile.model import Modelfile
+from ollamaq.modelfile.render import render
+from ollamaq.quantize import Plan, write_plan
+from ollamaq.servers.target import Progress
+
+SCHEMA_VERSION = 1
+GGUF, MODELFILE, RELEASE = "model.gguf", "Modelfile", "release.json"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on disk; ``sha256`` and ``size`` are those of its GGUF."""
+
+    directory: Path
+    modelfile: Modelfile
+    sha256: str
+    size: int
+
+    @property
+    def gguf(self) -> Path:
+        return self.directory / GGUF
+
+
+def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | None, progress: Progress) -> Package:
+    """Quantize into ``directory`` and write the Modelfile beside the GGUF."""
+    gguf = directory / GGUF
+    (directory / RELEASE).unlink(missing_ok=True)  # it spoke of the GGUF that is replaced now
+    text = render(modelfile)
+    size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
+    write_text(directory / MODELFILE, text)
+    return Package(directory, modelfile, _hash("hashing model.gguf", gguf, progress), size)
+
+
+def input_digests(files: tuple[Path, ...], root: Path, progress: Progress) -> dict[str, str]:
+    """SHA-256 of every input file, by its path below ``root``."""
+    base = root if root.is_dir() else root.parent
+    return {path.relative_to(base).as_posix(): _hash(f"hashing {path.name}", path, progress) for path in sorted(files)}
+
+
+def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
+    """Write ``release.json``: what went in, what came out, and what was seen of it. Returns what it says."""
+    release = {
+        "schema_version": SCHEMA_VERSION,
+        "versions": {name: version(name) for name in ("ollamaq", "gguf")},
+        "gguf": {"file": GGUF, "bytes": package.size, "sha256": package.sha256},
+        "bits_per_weight": round(plan.bits_per_weight, 4),
+        **facts,
+        "tensors": [
+            {"name": planned.tensor.name, "type": planned.type.name, "shape": list(planned.tensor.shape)}
+            for planned in plan.tensors
+        ],
+    }
+    write_text(package.directory / RELEASE, json.dumps(release, ensure_ascii=False, indent=2) + "\n")
+    return release
+
+
+def _hash(label: str, path: Path, progress: Progress) -> str:
+    total, done = path.stat().st_size, 0
+
+    def count(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        progress(label, done, total)
+
+    return sha256_of(path, count)

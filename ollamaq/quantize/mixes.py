@@ -1,0 +1,157 @@
+"""Mixes: which type each kind of tensor gets, as llama.cpp's ``llama-quantize`` decides it (``src/llama-quant.cpp``).
+
+A mix is a default type and a few exceptions. An exception names a kind of tensor, where in the model it holds, and the
+type; the first that holds wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from gguf import GGMLQuantizationType as Type
+from gguf import LlamaFileType
+
+from ollamaq.errors import UsageError
+
+
+class Kind(Enum):
+    """What a tensor is for, told by its name; the first pattern that is found in the name decides."""
+
+    OUTPUT = r"^output\.weight$"
+    TOKEN_EMBD = r"^(token_embd|per_layer_token_embd)\.weight$"
+    ATTN_V = r"attn_(qkv|kv_b|v)\.weight"
+    ATTN_K = r"attn_k\.weight"
+    ATTN_Q = r"attn_q\.weight"
+    ATTN_OUTPUT = r"attn_output\.weight"
+    FFN_UP = r"ffn_up"
+    FFN_GATE = r"ffn_gate"
+    FFN_DOWN = r"ffn_down"
+    OTHER = r""
+
+    @classmethod
+    def of(cls, name: str) -> Kind:
+        return next(kind for kind in cls if re.search(kind.value, name))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor stands among those of its kind, and the facts of the model that rules ask for."""
+
+    layer: int
+    layers: int
+    falcon: bool
+    eight_experts: bool
+
+
+Where = Callable[[Place], bool]
+
+
+def everywhere(place: Place) -> bool:
+    return True
+
+
+def first(count: int) -> Where:
+    """In the first ``count`` layers."""
+    return lambda place: place.layer < count
+
+
+def first_part(divisor: int) -> Where:
+    """In the first ``1 / divisor`` of the layers."""
+    return lambda place: place.layer < place.layers // divisor
+
+
+def more_bits(place: Place) -> bool:
+    """In the first and the last eighth of the layers, and in every third one between."""
+    eighth = place.layers // 8
+    return place.layer < eighth or place.layer >= 7 * place.layers // 8 or (place.layer - eighth) % 3 == 2
+
+
+def falcon(where: Where) -> Where:
+    return lambda place: place.falcon and where(place)
+
+
+def not_falcon(where: Where) -> Where:
+    return lambda place: not place.falcon and where(place)
+
+
+def eight_experts(place: Place) -> bool:
+    return place.eight_experts and not place.falcon
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A named plan of types; ``file_type`` is what ``general.file_type`` says."""
+
+    file_type: LlamaFileType
+    default: Type
+    exceptions: tuple[tuple[Kind, Where, Type], ...] = ()
+
+    def type_of(self, kind: Kind, place: Place) -> Type:
+        """The type for a tensor of this kind at this place, before the rules that hold in every mix."""
+        for exception_kind, where, type_ in self.exceptions:
+            if exception_kind is kind and where(place):
+                return type_
+        return self.default
+
+
+F = LlamaFileType
+MIXES: dict[str, Mix] = {
+    "F32": Mix(F.ALL_F32, Type.F32),
+    "F16": Mix(F.MOSTLY_F16, Type.F16),
+    "BF16": Mix(F.MOSTLY_BF16, Type.BF16),
+    "Q8_0": Mix(F.MOSTLY_Q8_0, Type.Q8_0),
+    "Q6_K": Mix(F.MOSTLY_Q6_K, Type.Q6_K),
+    "Q5_K_S": Mix(F.MOSTLY_Q5_K_S, Type.Q5_K),
+    "Q5_K_M": Mix(
+        F.MOSTLY_Q5_K_M,
+        Type.Q5_K,
+        (
+            (Kind.ATTN_V, more_bits, Type.Q6_K),
+            (Kind.FFN_DOWN, more_bits, Type.Q6_K),
+        ),
+    ),
+    "Q4_K_S": Mix(
+        F.MOSTLY_Q4_K_S,
+        Type.Q4_K,
+        (
+            (Kind.ATTN_V, first(4), Type.Q5_K),
+            (Kind.FFN_DOWN, not_falcon(first_part(8)), Type.Q5_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+    "Q4_K_M": Mix(
+        F.MOSTLY_Q4_K_M,
+        Type.Q4_K,
+        (
+            (Kind.ATTN_V, more_bits, Type.Q6_K),
+            (Kind.FFN_DOWN, falcon(first_part(16)), Type.Q6_K),
+            (Kind.FFN_DOWN, falcon(more_bits), Type.Q5_K),
+            (Kind.FFN_DOWN, not_falcon(more_bits), Type.Q6_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+}
+ALIASES = {"Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+
+FALLBACKS = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+"""What a row gets whose width the type's block does not divide; where that does not fit either, F16."""
+
+
+def find_mix(name: str) -> tuple[str, Mix]:
+    """The canonical name and the mix; case does not matter.
+
+    Raises:
+        UsageError: there is no such mix.
+    """
+    canonical = ALIASES.get(name.upper(), name.upper())
+    if canonical in MIXES:
+        return canonical, MIXES[canonical]
+    close = difflib.get_close_matches(canonical, MIXES, n=1, cutoff=0.5)
+    raise UsageError(
+        f"unknown quantization {name!r}" + (f": did you mean {close[0]}?" if close else ""),
+        next_step=f"choose one of {', '.join(MIXES)}",
+    )

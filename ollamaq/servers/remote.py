@@ -1,0 +1,82 @@
+"""An Ollama server that can be reached."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ollamaq.errors import ServerError
+from ollamaq.modelfile.model import Modelfile
+from ollamaq.modelfile.render import create_request
+from ollamaq.ollama.client import Client
+from ollamaq.ollama.names import parse_name
+from ollamaq.servers.target import Message, Progress, Reply
+
+OLDEST = (0, 30)
+"""The first that renders the GGUF's own chat template. A build from source says 0.0.0 and is trusted."""
+
+
+class RemoteServer:
+    """A server that is there before and after."""
+
+    engine = "Ollama"
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.label = client.url
+        self.version = ""
+
+    def __enter__(self) -> Self:
+        self.version = self.client.version()
+        numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", self.version)
+        if numbers and (0, 0, 0) < tuple(map(int, numbers.groups())) < OLDEST:
+            raise ServerError(
+                f"{self.label} runs Ollama {self.version}, which does not use the chat template of a GGUF",
+                next_step=f"update it to {'.'.join(map(str, OLDEST))} or newer, or use --to container",
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+
+    def digest(self, name: str) -> str | None:
+        """The model's manifest digest (hex SHA-256), or None where there is no such model."""
+        wanted = str(parse_name(name)).lower()
+        return next((str(tag["digest"]) for tag in self.client.tags() if str(tag["name"]).lower() == wanted), None)
+
+    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+        """Send the GGUF, unless the server has it (then False), and make a model of it."""
+        digest = f"sha256:{sha256}"
+        request = create_request(modelfile, name, {"model.gguf": digest})
+        sent = self.client.push_blob(digest, gguf, progress, label=f"sending {gguf.name}")
+        self.client.create(request, progress)
+        return sent
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name."""
+        self.client.copy(source, destination)
+
+    def delete(self, name: str) -> None:
+        """Remove a model."""
+        self.client.delete(name)
+
+    def template(self, name: str) -> str:
+        """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
+        return str(self.client.show(name).get("template", ""))
+
+    def render(self, name: str, messages: Sequence[Message]) -> str:
+        """The prompt as it will be tokenized."""
+        return self.client.render(name, messages)
+
+    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
+        """Ask, and wait for the whole answer."""
+        answer = self.client.chat(name, messages, options=options)
+        counts = (answer.get(key) for key in ("prompt_eval_count", "eval_count", "total_duration"))
+        prompt_tokens, answer_tokens, nanoseconds = (count if isinstance(count, int) else 0 for count in counts)
+        text, done_reason = answer["message"]["content"], str(answer.get("done_reason", ""))
+        return Reply(text, done_reason, prompt_tokens, answer_tokens, nanoseconds / 1e9)

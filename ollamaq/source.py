@@ -1,0 +1,44 @@
+"""What a user points at: a checkpoint's directory or a GGUF file, opened as a model in GGUF's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ollamaq.checkpoint import Checkpoint, open_checkpoint
+from ollamaq.convert import convert, native_outtype
+from ollamaq.errors import ModelRefused
+from ollamaq.gguf.model import Model
+from ollamaq.gguf.reader import read_gguf
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened model; ``checkpoint`` is None where it came from a GGUF."""
+
+    path: Path
+    model: Model
+    files: tuple[Path, ...]
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.files)
+
+
+def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) -> Source:
+    """Open a model directory or a GGUF file.
+
+    ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
+    F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer.
+
+    Raises:
+        ModelRefused: there is nothing at the path, or it is not a model that can be read.
+    """
+    if not path.exists():
+        raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
+    if path.is_dir():
+        checkpoint = open_checkpoint(path)
+        outtype = native_outtype(checkpoint) if outtype == "native" else outtype
+        return Source(path, convert(checkpoint, outtype, pre=pre), tuple(checkpoint.files), checkpoint)
+    return Source(path, read_gguf(path), (path,))

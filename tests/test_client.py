@@ -1,0 +1,393 @@
+"""The client, against servers that behave, refuse, lie, or go away."""
+
+import hashlib
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from ollamaq.errors import ModelRefused, ServerError, UsageError
+from ollamaq.modelfile.model import Modelfile
+from ollamaq.ollama import client as module
+from ollamaq.ollama.client import Client, ModelNotFound, ServerGone
+from ollamaq.servers.remote import RemoteServer
+
+URL = "http://ollama.test:11434"
+DIGEST = "sha256:" + "ab" * 32
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def serving(answer, *, status=200):
+    """A client of a server that answers everything with ``answer``: bytes, JSON, or a function of the request."""
+
+    def handle(request):
+        said = answer(request) if callable(answer) else answer
+        if isinstance(said, httpx.Response):
+            return said
+        return httpx.Response(status, content=said if isinstance(said, bytes) else json.dumps(said).encode())
+
+    return Client(URL, transport=httpx.MockTransport(handle))
+
+
+def lines(*events):
+    return b"".join(json.dumps(event, ensure_ascii=False).encode() + b"\n" for event in events)
+
+
+class Recorder:
+    """Answers as Ollama does, and remembers what was asked."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def __call__(self, request):
+        body = request.read()
+        self.asked.append((request.method, request.url.path, json.loads(body) if body else None))
+        return self.answers[request.url.path.rpartition("/")[2]]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(module, "RETRY_SECONDS", (0.0, 0.0))
+
+
+def test_simple_calls_ask_what_ollamas_api_says():
+    server = Recorder(
+        version={"version": "0.34.2"}, tags={"models": None}, ps={"models": []}, copy=b"", delete=b"", generate={}
+    )
+    with serving(server) as client:
+        assert client.version() == "0.34.2"
+        assert client.tags() == client.ps() == []
+        client.copy("a", "b")
+        client.delete("a")
+        client.unload("a")
+    assert server.asked == [
+        ("GET", "/api/version", None),
+        ("GET", "/api/tags", None),
+        ("GET", "/api/ps", None),
+        ("POST", "/api/copy", {"source": "a", "destination": "b"}),
+        ("DELETE", "/api/delete", {"model": "a"}),
+        ("POST", "/api/generate", {"model": "a", "keep_alive": 0, "stream": False}),
+    ]
+
+
+def test_a_path_in_the_address_is_kept():
+    asked = []
+    transport = httpx.MockTransport(
+        lambda request: asked.append(str(request.url)) or httpx.Response(200, json={"version": "1"})
+    )
+    Client("http://gate.test:80/ollama/", transport=transport).version()
+    assert asked == ["http://gate.test/ollama/api/version"]
+
+
+def test_a_server_may_think_long_but_not_about_its_version():
+    patience = {}
+
+    def handle(request):
+        patience[request.url.path] = request.extensions["timeout"]["read"]
+        return httpx.Response(200, json={"version": "1"})
+
+    client = Client(URL, transport=httpx.MockTransport(handle))
+    client.version()
+    client.show("m")
+    assert patience == {"/api/version": 10.0, "/api/show": 600.0}
+
+
+def test_a_chat_is_put_together_of_its_pieces():
+    server = Recorder(
+        chat=lines(
+            {"message": {"role": "assistant", "content": "", "thinking": "hm"}},
+            {"message": {"role": "assistant", "content": "Par\u0085\u2028"}},
+            {"message": {"role": "assistant", "content": "is", "tool_calls": [{"function": {"name": "f"}}]}},
+            {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", "eval_count": 3},
+        )
+    )
+    told = []
+    answer = serving(server).chat("m", HELLO, options={"seed": 1, "temperature": 0}, on_text=told.append, think=True)
+    assert answer["message"] == {
+        "role": "assistant",
+        "content": "Par\u0085\u2028is",
+        "thinking": "hm",
+        "tool_calls": [{"function": {"name": "f"}}],
+    }
+    assert "".join(told) == "Par\u0085\u2028is"
+    assert (answer["done_reason"], answer["eval_count"]) == ("stop", 3)
+    options = {"seed": 1, "temperature": 0}
+    request = {"model": "m", "messages": HELLO, "options": options, "think": True, "stream": True}
+    assert server.asked == [("POST", "/api/chat", request)]
+
+
+def test_a_completion_is_put_together_of_its_pieces():
+    server = Recorder(generate=lines({"response": "a"}, {"response": "b"}, {"response": "", "done": True}))
+    assert serving(server).generate("m", "x", raw=True)["response"] == "ab"
+    assert server.asked[0][2]["raw"] is True
+
+
+def test_a_prompt_is_rendered_without_generating():
+    server = Recorder(chat={"_debug_info": {"rendered_template": "<|user|>Hello"}})
+    assert serving(server).render("m", HELLO) == "<|user|>Hello"
+    assert server.asked[0][2]["_debug_render_only"] is True
+
+
+def test_a_server_that_cannot_render_only_is_said():
+    with pytest.raises(ServerError, match="does not show the prompts"):
+        serving({"message": {"content": "Hi"}, "done": True}).render("m", HELLO)
+
+
+def test_creating_reports_progress_until_success():
+    told = []
+    events = lines(
+        {"status": "parsing GGUF"}, {"status": "quantizing", "completed": 1, "total": 2}, {"status": "success"}
+    )
+    serving(events).create({"model": "m"}, lambda *progress: told.append(progress))
+    assert told == [("parsing GGUF", 0, 0), ("quantizing", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "kind", "said"),
+    [
+        ({"error": "model 'm' not found"}, 404, ModelNotFound, "no model m: model 'm' not found"),
+        (b"404 page not found", 404, ServerError, r"refuses m \(404\): 404 page not found"),
+        ({"error": "template error: bad"}, 400, ServerError, r"refuses m \(400\): template error: bad"),
+        ({"error": {"message": "no", "code": 1}}, 500, ServerError, r"\(500\): no"),
+        ({"error": "unauthorized", "signin_url": "x"}, 401, ServerError, "asks to sign in: unauthorized"),
+        (b"", 502, ServerError, r"\(502\): Bad Gateway"),
+        (b"", 301, ServerError, r"\(301\): Moved"),
+        (lines({"status": "parsing GGUF"}, {"error": "disk full"}), 200, ServerError, "refuses m: disk full"),
+        (lines({"status": "parsing GGUF"}), 200, ServerError, "in the middle"),
+        (b"", 200, ServerError, "in the middle"),
+        (lines({"status": "a"}) + b"oops\n", 200, ServerError, "does not speak Ollama's API: it says 'oops'"),
+        (b'{"status": "a"}\n["b"]\n', 200, ServerError, "it says '\\[\"b\"\\]'"),
+        (b"<html>" + b"x" * 1000 + b"</html>", 200, ServerError, "it says '<html>x{194}'"),
+        (b'{"status": "' + b"x" * (9 << 20), 200, ServerError, "a line of more than 8 MiB"),
+        (b"[" * 100_000, 200, ServerError, "does not speak Ollama's API"),
+        (b'{"a": "\xff"}\n', 200, ServerError, "does not speak Ollama's API"),
+    ],
+)
+@pytest.mark.parametrize(
+    "call", [lambda c: c.create({"model": "m"}), lambda c: c.chat("m", HELLO), lambda c: c.generate("m", "x")]
+)
+def test_every_way_to_fail_in_a_stream_is_one_sentence(call, answer, status, kind, said):
+    with pytest.raises(ServerError, match=said) as failed:
+        call(serving(answer, status=status))
+    assert type(failed.value) is kind
+    assert URL in str(failed.value)
+    assert failed.value.next_step
+
+
+def test_an_event_without_a_newline_at_the_end_counts():
+    serving(b'\r\n{"status": "success"}').create({"model": "m"})
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"version": 3}', b"", b"x" * (65 << 20)])
+def test_what_is_not_ollama_is_recognised(answer):
+    with pytest.raises(ServerError, match="does not speak Ollama's API"):
+        serving(answer).version()
+
+
+@pytest.mark.parametrize("models", [[1], [{"name": "x"}], {"a": 1}, 3])
+def test_a_list_that_is_none_is_recognised(models):
+    with pytest.raises(ServerError, match="does not list models"):
+        serving({"models": models}).tags()
+
+
+def test_nobody_there_is_said_with_the_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ServerGone, match=f"no Ollama server answers at {url}") as gone, Client(url) as client:
+            client.version()
+    assert "ollama serve" in gone.value.next_step
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError])
+def test_a_broken_connection_is_a_server_gone(error):
+    def break_off(request):
+        raise error("x")
+
+    with pytest.raises(ServerGone, match=URL):
+        serving(break_off).version()
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="not a server's address"):
+        Client("http://[::z]:1")
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, server):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with Client(server.url) as client:
+        assert not client.has_blob(DIGEST)
+
+
+class BlobServer(ThreadingHTTPServer):
+    """Takes blobs as Ollama does; hangs up on the first ``breaks`` uploads after ``patience`` bytes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), BlobHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.blobs, self.requests, self.breaks, self.patience = {}, [], 0, 1 << 20
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class BlobHandler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.answer(200 if self.digest in self.server.blobs else 404)
+
+    def do_POST(self):
+        size = int(self.headers["Content-Length"])
+        self.server.requests.append(dict(self.headers))
+        if self.server.breaks:
+            self.server.breaks -= 1
+            self.rfile.read(min(self.server.patience, size))
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        data = self.rfile.read(size)
+        found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if found != self.digest:
+            self.answer(400, {"error": f'digest mismatch, expected "{self.digest}", got "{found}"'})
+        else:
+            self.server.blobs[found] = data
+            self.answer(201)
+
+    @property
+    def digest(self):
+        return self.path.rpartition("/")[2]
+
+    def answer(self, status, body=None):
+        data = json.dumps(body).encode() if body else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    with BlobServer() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def blob(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + bytes(range(256)) * 12000)
+    return path
+
+
+def digest_of(path):
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_a_blob_is_streamed_once_with_its_length(server, blob):
+    told = []
+    with Client(server.url) as client:
+        assert client.push_blob(digest_of(blob), blob, lambda *progress: told.append(progress))
+        assert not client.push_blob(digest_of(blob), blob)
+    assert server.blobs == {digest_of(blob): blob.read_bytes()}
+    (headers,) = server.requests
+    size = blob.stat().st_size
+    assert headers["Content-Length"] == str(size)
+    assert "Transfer-Encoding" not in headers
+    assert [done for _, done, _ in told] == [1 << 20, 2 << 20, size]
+    assert {(label, total) for label, _, total in told} == {("uploading", size)}
+
+
+def test_a_broken_upload_is_tried_again(server, blob):
+    server.breaks = 2
+    with Client(server.url) as client:
+        assert client.push_blob(digest_of(blob), blob)
+    assert len(server.requests) == 3
+    assert digest_of(blob) in server.blobs
+
+
+def test_a_blob_that_arrived_though_the_answer_was_lost_is_not_sent_again(blob):
+    there = set()
+
+    def handle(request):
+        if request.method == "HEAD":
+            return httpx.Response(200 if there else 404)
+        request.read()
+        there.add(1)
+        raise httpx.ReadError("gone")
+
+    assert serving(handle).push_blob(DIGEST, blob)
+
+
+def test_a_server_gone_in_mid_upload_is_said_with_how_far_it_got(server, blob):
+    server.breaks, server.patience = 99, 1 << 20
+    said = f"{server.url} was lost after [0-3].[0-9] of 3.1 MB of model.gguf"
+    with Client(server.url) as client, pytest.raises(ServerGone, match=said) as gone:
+        client.push_blob(digest_of(blob), blob)
+    assert len(server.requests) == 3
+    assert "publish again" in gone.value.next_step
+
+
+def test_a_blob_that_is_not_what_its_digest_says_is_refused_once(server, blob):
+    with Client(server.url) as client, pytest.raises(ServerError, match="digest mismatch"):
+        client.push_blob(DIGEST, blob)
+    assert len(server.requests) == 1
+
+
+def test_a_blob_that_cannot_be_read_is_named(server, tmp_path):
+    with Client(server.url) as client, pytest.raises(ModelRefused, match=r"nothing\.gguf"):
+        client.push_blob(DIGEST, tmp_path / "nothing.gguf")
+
+
+def test_a_malformed_digest_is_refused_by_the_server():
+    with pytest.raises(ServerError, match=r"HEAD /api/blobs/x \(400\)"):
+        serving(b"", status=400).has_blob("x")
+
+
+@pytest.mark.parametrize("version", ["0.30.0", "0.34.2-rc1", "0.0.0", "1.0.0", "dev"])
+def test_a_server_that_uses_the_models_own_template_is_entered(version):
+    with RemoteServer(serving({"version": version})) as target:
+        assert (target.label, target.engine, target.version) == (URL, "Ollama", version)
+
+
+@pytest.mark.parametrize("version", ["0.29.9", "0.17.4", "0.0.11"])
+def test_an_older_server_is_refused_by_its_version(version):
+    with pytest.raises(ServerError, match=f"Ollama {version}") as refused:
+        RemoteServer(serving({"version": version})).__enter__()
+    assert "0.30" in refused.value.next_step
+
+
+def test_a_remote_server_creates_finds_and_asks(blob):
+    digest = digest_of(blob)
+    final = {"done": True, "done_reason": "stop", "prompt_eval_count": 9, "eval_count": 2, "total_duration": 5 * 10**8}
+    server = Recorder(
+        create=lines({"status": "success"}),
+        tags={"models": [{"name": "x:120b-cloud", "digest": "0"}, {"name": "Team/Bot:Q8_0", "digest": "11"}]},
+        show={"template": "{{ messages }}"},
+        chat=lines({"message": {"content": "Hi"}}, final),
+    )
+    server.answers[digest] = httpx.Response(200)
+    target = RemoteServer(serving(server))
+    modelfile = Modelfile("./model.gguf", parameters={"stop": "<|im_end|>"})
+    assert not target.create("team/bot:q8_0", blob, digest.removeprefix("sha256:"), modelfile, lambda *progress: None)
+    assert server.asked[-1][2] == {
+        "model": "team/bot:q8_0",
+        "files": {"model.gguf": digest},
+        "parameters": {"stop": ["<|im_end|>"]},
+        "stream": True,
+    }
+    assert target.digest("team/bot:q8_0") == "11"
+    assert target.digest("bot:q8_0") is None
+    assert target.template("team/bot:q8_0") == "{{ messages }}"
+    reply = target.chat("team/bot:q8_0", HELLO, {"seed": 1})
+    assert (reply.text, reply.done_reason, reply.prompt_tokens, reply.answer_tokens) == ("Hi", "stop", 9, 2)
+    assert reply.seconds == 0.5

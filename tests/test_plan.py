@@ -1,0 +1,82 @@
+"""Mixes give each tensor the type that llama.cpp's llama-quantize gives it.
+
+``data/plans.json.gz`` holds what llama-quantize b11434 made of small models of many shapes: its types and its order.
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFValueType
+
+from ollamaq.errors import ModelRefused, UsageError
+from ollamaq.gguf.model import Model, Value
+from ollamaq.quantize import MIXES, find_mix, make_plan
+from ollamaq.tensors import Tensor
+
+PLANS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "plans.json.gz").read_bytes()))
+
+
+def value(plain) -> Value:
+    if isinstance(plain, str):
+        return Value(GGUFValueType.STRING, plain)
+    return Value(GGUFValueType.FLOAT32 if isinstance(plain, float) else GGUFValueType.UINT32, plain)
+
+
+def tensor(name, type_name, shape) -> Tensor:
+    return Tensor(name, Type[type_name], tuple(shape), lambda start, stop: np.zeros((stop - start, shape[-1])))
+
+
+def model(entry) -> Model:
+    metadata = {key: value(plain) for key, plain in entry["metadata"].items()}
+    return Model(metadata, tuple(tensor(*source) for source in entry["source"]))
+
+
+@pytest.mark.parametrize("shape", PLANS)
+@pytest.mark.parametrize("mix", [name for name in MIXES if name != "F32"])
+def test_types_and_order_are_those_of_llama_quantize(shape, mix):
+    expected = PLANS[shape]["mixes"][mix]
+    plan = make_plan(model(PLANS[shape]), find_mix(mix)[1])
+    assert [[p.tensor.name, p.type.name] for p in plan.tensors] == expected["tensors"]
+    assert plan.metadata["general.file_type"].value == expected["file_type"]
+    assert list(plan.metadata)[-2:] == ["general.quantization_version", "general.file_type"]
+
+
+def test_the_goldens_exercise_every_fall_back_and_every_exception():
+    given = {t for entry in PLANS.values() for made in entry["mixes"].values() for _, t in made["tensors"]}
+    assert given >= {"F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q5_0", "Q5_1"}
+
+
+def test_a_mix_is_found_whatever_its_case_and_by_its_short_name():
+    assert find_mix("q5_k_m")[0] == "Q5_K_M"
+    assert find_mix("Q4_K")[0] == "Q4_K_M"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("Q5_KM", "Q5_K_M"), ("q4km", "Q4_K_M"), ("Q8", "Q8_0")])
+def test_an_unknown_mix_is_answered_with_the_one_that_was_meant(typed, meant):
+    with pytest.raises(UsageError, match=f"unknown quantization '{typed}': did you mean {meant}\\?"):
+        find_mix(typed)
+
+
+def test_a_model_that_is_quantized_already_is_refused():
+    entry = PLANS["tied"]
+    quantized = Model(model(entry).metadata, (tensor("blk.0.attn_q.weight", "Q4_K", (256, 256)),))
+    with pytest.raises(ModelRefused, match=r"'blk\.0\.attn_q\.weight' is Q4_K already"):
+        make_plan(quantized, find_mix("Q5_K_M")[1])
+
+
+def test_a_model_without_its_depth_is_refused():
+    bare = Model({"general.architecture": value("llama")}, ())
+    with pytest.raises(ModelRefused, match=r"lacks 'llama\.block_count'"):
+        make_plan(bare, find_mix("Q5_K_M")[1])
+
+
+def test_sizes_are_known_before_anything_is_read():
+    plan = make_plan(model(PLANS["grouped-query"]), find_mix("Q8_0")[1])
+    weights = sum(p.n_bytes for p in plan.tensors if p.type is Type.Q8_0)
+    values = sum(p.tensor.n_values for p in plan.tensors if p.type is Type.Q8_0)
+    assert weights == values * 34 // 32
+    assert 8.5 < plan.bits_per_weight < 8.6

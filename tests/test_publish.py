@@ -1,0 +1,151 @@
+"""Publishing: nothing has its final name before it passed, and a failure leaves the target as it was."""
+
+import hashlib
+import importlib
+import json
+
+import pytest
+
+import ollamaq
+from ollamaq.chat.jinja import ChatFormat
+from ollamaq.checkpoint import open_checkpoint
+from ollamaq.errors import ModelRefused, ServerError, UsageError
+from ollamaq.servers.target import Reply
+
+publishing = importlib.import_module("ollamaq.publish")  # the attribute of that name is the function
+
+
+class Memory:
+    """A target that keeps models in a dictionary and prompts them as ``chat_format`` says."""
+
+    label, engine, version = "memory", "Memory", "1"
+
+    def __init__(self, chat_format, answer="Paris.", done_reason="stop"):
+        self.chat_format, self.answer, self.done_reason = chat_format, answer, done_reason
+        self.models, self.blobs, self.seen = {}, set(), []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.left = True
+
+    def digest(self, name):
+        return self.models.get(name)
+
+    def create(self, name, gguf, sha256, modelfile, progress):
+        assert hashlib.sha256(gguf.read_bytes()).hexdigest() == sha256
+        self.seen.append(dict(self.models))
+        self.models[name] = sha256
+        sent = sha256 not in self.blobs
+        self.blobs.add(sha256)
+        return sent
+
+    def copy(self, source, destination):
+        self.models[destination] = self.models[source]
+
+    def delete(self, name):
+        del self.models[name]
+
+    def template(self, name):
+        return self.chat_format.template
+
+    def render(self, name, messages):
+        return self.chat_format.render(messages)
+
+    def chat(self, name, messages, options):
+        return Reply(self.answer, self.done_reason, 7, 3, 0.1)
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint):
+    return tiny_checkpoint()
+
+
+@pytest.fixture
+def target(checkpoint, monkeypatch):
+    memory = Memory(ChatFormat.of(open_checkpoint(checkpoint)))
+    monkeypatch.setattr(publishing, "open_target", lambda to, image, gpu: memory)
+    monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+    return memory
+
+
+def test_a_model_that_passes_gets_its_name_and_staging_goes(checkpoint, target, tmp_path):
+    (release,) = ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert list(target.models) == ["bot:q8_0"]
+    assert release.sent
+    assert release.passed
+    assert target.left
+
+
+def test_publishing_again_finds_the_blob(checkpoint, target, tmp_path):
+    first, second = (ollamaq.publish(checkpoint, "bot", output=tmp_path / "out")[0] for _ in range(2))
+    assert (first.sent, second.sent) == (True, False)
+
+
+@pytest.mark.parametrize("fault", [{"answer": ""}, {"done_reason": "length"}])
+def test_a_model_that_fails_its_gate_leaves_the_old_one(fault, checkpoint, target, tmp_path):
+    target.models["bot:q8_0"] = "old"
+    vars(target).update(fault)
+    with pytest.raises(publishing.PublishFailed, match="nothing was published") as failure:
+        ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert target.models == {"bot:q8_0": "old"}
+    told = json.loads((tmp_path / "out" / "release.json").read_text())
+    assert [check["name"] for check in told["smoke"] if check["ok"] is False]
+    assert failure.value.releases[0].package == tmp_path / "out"
+
+
+def test_of_several_mixes_none_is_named_before_all_have_passed(checkpoint, target, tmp_path):
+    ollamaq.publish(checkpoint, "bot", quantization=["Q8_0", "F16"], output=tmp_path / "out")
+    assert not any("bot:q8_0" in models for models in target.seen)
+    assert set(target.models) == {"bot:q8_0", "bot:fp16"}
+
+
+def test_a_server_lost_on_the_way_is_what_is_reported(checkpoint, target, tmp_path, monkeypatch):
+    def lost(*arguments):
+        raise ServerError("the server is gone")
+
+    monkeypatch.setattr(target, "create", lost)
+    monkeypatch.setattr(target, "digest", lost)
+    with pytest.raises(ServerError, match="the server is gone"):
+        ollamaq.publish(checkpoint, "bot", output=tmp_path / "out")
+
+
+def test_another_publisher_under_the_same_name_is_noticed(checkpoint, target, tmp_path, monkeypatch):
+    monkeypatch.setattr(target, "copy", lambda source, destination: target.models.update({destination: "theirs"}))
+    with pytest.raises(ServerError, match="another model as bot:q8_0"):
+        ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+
+
+def test_the_package_tells_inputs_types_and_verdict(checkpoint, target, tmp_path):
+    ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "release.json").read_text())
+    weights = checkpoint / "model.safetensors"
+    assert told["inputs"]["model.safetensors"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert told["gguf"]["sha256"] == hashlib.sha256((tmp_path / "out" / "model.gguf").read_bytes()).hexdigest()
+    assert told["template"]["equal_to_training"] is True
+    assert {tensor["type"] for tensor in told["tensors"]} == {"Q8_0", "F32"}
+    assert "FROM ./model.gguf" in (tmp_path / "out" / "Modelfile").read_text()
+
+
+def test_one_full_name_for_two_mixes_is_refused(checkpoint, target, tmp_path):
+    with pytest.raises(UsageError, match="'bot:1' is one name for 2 mixes"):
+        ollamaq.publish(checkpoint, "bot:1", quantization=["Q8_0", "F16"], output=tmp_path / "out")
+
+
+def test_a_gguf_of_floats_can_be_published(checkpoint, target, tmp_path):
+    from ollamaq.gguf.writer import write
+    from ollamaq.source import open_source
+
+    write(tmp_path / "f16.gguf", open_source(checkpoint, outtype="f16").model)
+    (release,) = ollamaq.publish(tmp_path / "f16.gguf", "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert release.passed
+    with pytest.raises(ModelRefused, match="already"):
+        ollamaq.publish(tmp_path / "out" / "model.gguf", "bot", quantization="Q8_0", output=tmp_path / "again")
+
+
+def test_only_a_package_is_made_for_a_file(checkpoint, tmp_path):
+    (release,) = ollamaq.publish(checkpoint, quantization="Q4_K_M", to="file", output=tmp_path / "out")
+    assert release.target is None
+    assert release.name == f"{checkpoint.name.lower()}:q4_K_M"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.gguf", "Modelfile", "release.json"}
