@@ -87,11 +87,11 @@ cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     cdef float d, inverse
     cdef bint ok = True
     for block in range(n_blocks):
-        d = signed_maximum(values) / -8
+        d = signed_maximum(values) / <float> -8
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         for e in range(32):
-            codes[e] = min(15, <int> (<signed char> (<int> (values[e] * inverse + (8 + HALF)))))
+            codes[e] = min(15, <int> (<signed char> (<int> (values[e] * inverse + (<float> 8 + HALF)))))
         put_halves(codes, out + 2)
         values += 32
         out += 18
@@ -105,11 +105,11 @@ cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     cdef float d, inverse
     cdef bint ok = True
     for block in range(n_blocks):
-        d = signed_maximum(values) / -16
+        d = signed_maximum(values) / <float> -16
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         for e in range(32):
-            codes[e] = min(31, <int> (<signed char> (<int> (values[e] * inverse + (16 + HALF)))))
+            codes[e] = min(31, <int> (<signed char> (<int> (values[e] * inverse + (<float> 16 + HALF)))))
         put_fifths(codes, out + 2)
         put_halves(codes, out + 6)
         values += 32
@@ -125,7 +125,7 @@ cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     cdef bint ok = True
     for block in range(n_blocks):
         extremes(values, &low, &high)
-        d = (high - low) / 15
+        d = (high - low) / <float> 15
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         ok &= put_half(low, out + 2)
@@ -145,7 +145,7 @@ cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     cdef bint ok = True
     for block in range(n_blocks):
         extremes(values, &low, &high)
-        d = (high - low) / 31
+        d = (high - low) / <float> 31
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         ok &= put_half(low, out + 2)
@@ -167,7 +167,7 @@ cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
         largest = 0
         for e in range(32):
             largest = max(largest, float_bits(values[e]) & 0x7fffffff)
-        d = bits_float(largest) / 127
+        d = bits_float(largest) / <float> 127
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         for e in range(32):
@@ -201,7 +201,7 @@ cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept 
         for attempt in range(-8, 8):  # the first is the plain scale
             for i in range(W):
                 if attempt == -8:
-                    inverse[i] = ONE / (-largest[i] / -127)
+                    inverse[i] = ONE / (-largest[i] / <float> -127)
                 else:
                     inverse[i] = (attempt - 127) / largest[i]
                 sum_qx[i] = ZERO

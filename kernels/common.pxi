@@ -1,7 +1,7 @@
 # What all kernels share. A kernel works on W blocks at once, one in each lane: element e of lane i lies at [e * W + i],
 # and every loop over lanes is one that the compiler turns into vector instructions. Sums run over elements in order,
 # lane by lane, and nothing is contracted or reassociated: the bytes are those of llama.cpp's scalar reference
-# (ggml/src/ggml-quants.c) on every instruction set.
+# (ggml/src/ggml-quants.c) on every instruction set. Constants are cast to float: Cython writes them as doubles.
 
 from libc.math cimport fabsf, sqrtf
 from libc.string cimport memcpy, memset

@@ -25,7 +25,7 @@ cdef inline bint with_minimum(
             for i in range(W):
                 sum_x[i] += x[e * W + i] * x[e * W + i]
         for i in range(W):
-            sum_x[i] = sqrtf(sum_x[i] / 32)
+            sum_x[i] = sqrtf(sum_x[i] / <float> 32)
         for e in range(32):
             for i in range(W):
                 weight[e * W + i] = sum_x[i] + fabsf(x[e * W + i])
@@ -130,19 +130,19 @@ cdef inline bint put_scales(
             max_scale = scale[j]
         if minimum[j] > max_min:
             max_min = minimum[j]
-    inv_scale = 63 / max_scale if max_scale > ZERO else ZERO
-    inv_min = 63 / max_min if max_min > ZERO else ZERO
+    inv_scale = <float> 63 / max_scale if max_scale > ZERO else ZERO
+    inv_min = <float> 63 / max_min if max_min > ZERO else ZERO
     for j in range(8):
         ls[j] = min(63, <int> (<uchar> nearest_int(inv_scale * scale[j])))
         lm[j] = min(63, <int> (<uchar> nearest_int(inv_min * minimum[j])))
-    ok = put_half(max_scale / 63, out)
-    ok &= put_half(max_min / 63, out + 2)
+    ok = put_half(max_scale / <float> 63, out)
+    ok &= put_half(max_min / <float> 63, out + 2)
     for j in range(4):
         out[4 + j] = ls[j] | (ls[j + 4] >> 4) << 6
         out[8 + j] = lm[j] | (lm[j + 4] >> 4) << 6
         out[12 + j] = (ls[j + 4] & 15) | (lm[j + 4] & 15) << 4
-    max_scale = from_half(to_half(max_scale / 63))
-    max_min = from_half(to_half(max_min / 63))
+    max_scale = from_half(to_half(max_scale / <float> 63))
+    max_min = from_half(to_half(max_min / <float> 63))
     for j in range(8):
         d[j] = max_scale * ls[j]
         dm[j] = max_min * lm[j]
@@ -201,7 +201,7 @@ cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
         for step in range(-10, 10):  # the first is the plain scale; the step at 0 would repeat it
             if step == 0:
                 continue
-            factor = -32 if step == -10 else -(32 + STEP * step)
+            factor = <float> -32 if step == -10 else -(<float> 32 + STEP * step)
             for i in range(W):
                 inverse[i] = factor / largest[i]
                 sum_lx[i] = ZERO
@@ -265,7 +265,7 @@ cdef inline bint put_scales_16(const float* scale, uchar* out, float* d, int* no
         for j in range(16):
             d[j] = ONE
         return True
-    inverse = -128 / max_scale
+    inverse = <float> -128 / max_scale
     ok = put_half(ONE / inverse, out + 208)
     whole = from_half(to_half(ONE / inverse))
     for j in range(16):
