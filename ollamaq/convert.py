@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterator
+import reprlib
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import gguf
@@ -14,7 +15,8 @@ from gguf import GGUFValueType, LlamaFileType
 from numpy.typing import NDArray
 
 from ollamaq.architectures import family_of
-from ollamaq.architectures.family import Config, Family
+from ollamaq.architectures.family import COMMON, Config, Family, rope_keys
+from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
@@ -26,22 +28,18 @@ OUTTYPES = {
     "f16": (Type.F16, LlamaFileType.MOSTLY_F16),
     "bf16": (Type.BF16, LlamaFileType.MOSTLY_BF16),
 }
-LIMITS = {"num_hidden_layers": 1 << 14, "head_dim": 1 << 14}
-"""Far above any model: what is sized by these is sized before a tensor confirms them."""
-
-SKIPPED = re.compile(r"\.attention\.masked_bias$|\.attention\.bias$|\.rotary_emb\.inv_freq$")
+SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
-
-logging.getLogger("gguf").setLevel(logging.ERROR)
-logging.getLogger("metadata").setLevel(logging.ERROR)
+MAX_SIZE = 1 << 31
+"""Of any number of heads, layers, tokens or columns."""
 
 
 def native_outtype(checkpoint: Checkpoint) -> str:
     """The outtype that loses nothing: what most of the weights are stored in."""
-    sizes = dict.fromkeys((Type.BF16, Type.F16, Type.F32), 0)
+    sizes: Counter[Type] = Counter()
     for tensor in checkpoint.tensors.values():
         sizes[tensor.type] += tensor.n_values
-    return max(sizes, key=lambda type_: sizes[type_]).name.lower()
+    return max((Type.BF16, Type.F16, Type.F32), key=lambda type_: sizes[type_]).name.lower()
 
 
 def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> Model:
@@ -49,7 +47,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
 
     Args:
         checkpoint: an opened model directory.
-        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, or ``auto`` (the first matrix's, F32 becomes F16).
+        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, or ``auto`` (the first matrix's; F32 becomes F16).
         pre: the pre-tokenizer, where it is not to be recognised.
 
     Raises:
@@ -57,80 +55,103 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     """
     where = str(checkpoint.path / "config.json")
     family = family_of(checkpoint.config, where)
-    config = _complete(checkpoint.config, family, where)
+    config = _complete(checkpoint, family, where)
     named = _named(checkpoint, family, config)
-    if outtype == "auto":
-        outtype = _auto(named)
-    type_, file_type = OUTTYPES[outtype]
+    type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
-    _check(tensors, family, config, checkpoint)
-    return Model(_metadata(checkpoint, family, config, tensors, file_type, pre), tensors)
+    metadata = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
+    metadata |= _architecture(family, config, file_type)
+    metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre)
+    for key, value in metadata.items():
+        if not _fits(value):
+            raise ModelRefused(
+                f"{checkpoint.path} gives {key} the value {reprlib.repr(value.value)}, which GGUF cannot hold",
+                next_step="mend the file that says so: config.json, generation_config.json, README.md or the tokenizer's",
+            )
+    return Model(metadata, tensors)
 
 
-def _complete(config: dict[str, Any], family: Family, where: str) -> dict[str, Any]:
-    """The config with its class's defaults, and rope settings in one place whichever version wrote them."""
-    full = {name: value for name, value in config.items() if value is not None}
+def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, Any]:
+    """The config with its class's defaults, the sizes computed from it, and rope settings under one name each."""
+    config = {name: value for name, value in checkpoint.config.items() if value is not None}
     try:
-        for name, default in family.defaults.items():
-            if name not in full:
-                full[name] = default(full) if callable(default) else default
-        rope = dict(full.get("rope_parameters") or full.get("rope_scaling") or {})
-        rope.setdefault("rope_theta", full["rope_theta"])
-        if "type" in rope:
-            rope.setdefault("rope_type", rope["type"])
-        full["rope_parameters"] = rope
-        full["rope.freq_base"] = rope["rope_theta"]
-        full |= {f"rope.scaling.{name}": value for name, value in _rope_scaling(rope).items() if value is not None}
-        for entry in family.keys:
-            value = next((full[name] for name in entry.names if name in full), None)
-            wanted: tuple[type, ...] = (str,) if entry.type is GGUFValueType.STRING else (int, float)
-            if entry.type is GGUFValueType.UINT32:
-                wanted = (int,)
-            if value is not None and (not isinstance(value, wanted) or (isinstance(value, int) and not 0 < value < 2**32)):
-                raise ModelRefused(f"{where} has {entry.names[0]} = {value!r}", next_step="mend config.json")
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+        for name, given in (*family.defaults.items(), *family.sizes.items()):
+            if name not in config:
+                config[name] = given(config) if callable(given) else given
+            if isinstance(given, float):
+                continue
+            if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
+                raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
+        config |= rope_keys(config)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
-    for name, limit in LIMITS.items():
-        if full[name] > limit or (name == "head_dim" and full[name] % 2):
-            raise ModelRefused(f"{where} has {name} = {full[name]!r}", next_step="mend config.json")
-    return full
-
-
-def _rope_scaling(rope: dict[str, Any]) -> dict[str, Any]:
-    kind, factor = rope.get("rope_type"), rope.get("factor")
-    if kind == "linear" and factor is not None:
-        return {"type": "linear", "factor": factor}
-    if kind == "yarn" and factor is not None:
-        return {
-            "type": "yarn",
-            "factor": factor,
-            "original_context_length": rope["original_max_position_embeddings"],
-            "yarn_ext_factor": rope.get("extrapolation_factor"),
-            "yarn_attn_factor": rope.get("attention_factor", rope.get("attn_factor")),
-            "yarn_beta_fast": rope.get("beta_fast"),
-            "yarn_beta_slow": rope.get("beta_slow"),
-        }
-    return {"type": "longrope"} if kind in ("su", "longrope") else {}
+    if config["num_hidden_layers"] > len(checkpoint.tensors):
+        raise ModelRefused(
+            f"{where} has num_hidden_layers = {config['num_hidden_layers']}, and there are"
+            f" {len(checkpoint.tensors)} tensors",
+            next_step="is config.json that of these weights?",
+        )
+    return config
 
 
 def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tensor]:
-    """Tensors under their GGUF names, in the order of the converter: extras, then shard by shard, by name."""
-    names = gguf.get_tensor_name_map(family.arch, int(config["num_hidden_layers"]))
-    tensors = [tensor for extra in family.extra if (tensor := extra(config))]
-    for tensor in checkpoint.tensors.values():
-        if SKIPPED.search(tensor.name):
+    """Tensors under their GGUF names, in the converter's order: extra ones, then file by file, sorted by name.
+
+    Every one has its place and shape in the family, and none is missing.
+    """
+    try:
+        tensors = [tensor for extra in family.extra if (tensor := extra(config))]
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ModelRefused(
+            f"{checkpoint.path / 'config.json'} has rope settings that cannot be used: {error}", next_step="mend them"
+        ) from error
+    names = gguf.get_tensor_name_map(family.arch, config["num_hidden_layers"])
+    wanted = _shapes(family, config)
+    found: dict[str, str] = {}
+    for original, tensor in checkpoint.tensors.items():
+        if original.endswith(SKIPPED):
             continue
-        name = names.get_name(tensor.name, try_suffixes=(".weight", ".bias"))
-        if name is None:
+        name = names.get_name(original, try_suffixes=(".weight", ".bias")) or ""
+        expected = wanted.get(name.removesuffix(".bias") + ".weight" if name.endswith(".bias") else name)
+        if expected is None or (name.endswith(".bias") and len(expected) < 2):
             raise ModelRefused(
-                f"tensor {tensor.name!r} of {checkpoint.path} has no place in a {family.classes[0]}"
+                f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
                 f" of {config['num_hidden_layers']} layers",
                 next_step="is config.json that of these weights? A LoRA adapter must be merged first",
             )
-        rearrange = family.rearranged.get(name.rsplit(".", 2)[-2])
+        if name in found:
+            raise ModelRefused(
+                f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
+                next_step="save it again",
+            )
+        if name.endswith(".bias"):
+            expected = expected[:1]
+        if tensor.shape != expected:
+            raise ModelRefused(
+                f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
+                f" where config.json means {list(expected)}",
+                next_step="is config.json that of these weights, and has the embedding a row for every token?",
+            )
+        found[name] = original
         placed = Tensor(name, tensor.type, tensor.shape, tensor.rows)
-        tensors.append(rearrange(placed, config) if rearrange and _fits(placed, family, config) else placed)
+        rearrange = family.rearranged.get(name.split(".")[-2])
+        tensors.append(rearrange(placed, config) if rearrange else placed)
+    missing = [name for name in wanted if name not in found and name.split(".")[-2] not in family.optional]
+    if missing:
+        raise ModelRefused(
+            f"{checkpoint.path} lacks {len(missing)} of the tensors of a {family.classes[0]}, such as {missing[0]!r}",
+            next_step="is the checkpoint complete, and config.json its own?",
+        )
     return tensors
+
+
+def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
+    """Every tensor the family wants, with its shape."""
+    sizes = {name: tuple(config[size] for size in shape) for name, shape in family.tensors.items()}
+    block = {name: tuple(config[size] for size in shape) for name, shape in family.block.items()}
+    for i in range(config["num_hidden_layers"]):
+        sizes |= {f"blk.{i}.{name}": shape for name, shape in block.items()}
+    return {f"{name}.weight": shape for name, shape in sizes.items()}
 
 
 def _auto(tensors: list[Tensor]) -> str:
@@ -166,99 +187,36 @@ CASTS: dict[Type, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 }
 
 
-def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
-    """The shapes that config.json fixes."""
-    width: int = config["hidden_size"]
-    head: int = config["head_dim"]
-    inner, q, kv = config["intermediate_size"], config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    return {
-        "attn_norm": (width,),
-        "ffn_norm": (width,),
-        "output_norm": (width,),
-        "token_embd": (config["vocab_size"], width),
-        "output": (config["vocab_size"], width),
-        "attn_q": (q, width),
-        "attn_k": (kv, width),
-        "attn_v": (kv, width),
-        "attn_output": (width, q),
-        "ffn_gate": (inner, width),
-        "ffn_up": (inner, width),
-        "ffn_down": (width, inner),
-    }
+def _architecture(family: Family, config: Config, file_type: LlamaFileType) -> Metadata:
+    """The architecture's keys, and the two about types that stand among them."""
+
+    def values(keys: tuple[Any, ...]) -> Metadata:
+        arch = gguf.MODEL_ARCH_NAMES[family.arch]
+        found = {f"{arch}.{entry.key}": Value(entry.type, entry.value(config)) for entry in keys}
+        return {key: value for key, value in found.items() if value.value is not None}
+
+    u32 = GGUFValueType.UINT32
+    common = values(COMMON) | {"general.file_type": Value(u32, int(file_type))}
+    return common | values(family.keys) | {"general.quantization_version": Value(u32, gguf.GGML_QUANT_VERSION)}
 
 
-def _fits(tensor: Tensor, family: Family, config: Config) -> bool:
-    kind = tensor.name.rsplit(".", 2)[-2]
-    expected = _shapes(family, config).get(kind)
-    return expected is None or tensor.shape == (expected if tensor.name.endswith(".weight") else expected[:1])
+INTEGERS = {GGUFValueType.UINT32: (0, 2**32 - 1), GGUFValueType.INT32: (-(2**31), 2**31 - 1)}
+LARGEST = float(np.finfo(np.float32).max)
 
 
-def _check(tensors: tuple[Tensor, ...], family: Family, config: Config, checkpoint: Checkpoint) -> None:
-    names = [tensor.name for tensor in tensors]
-    blocks = [f"blk.{i}.{name}" for i in range(config["num_hidden_layers"]) for name in family.block]
-    missing = {f"{name}.weight" for name in (*family.tensors, *blocks) if name not in family.optional} - set(names)
-    if missing:
-        raise ModelRefused(
-            f"{checkpoint.path} lacks {len(missing)} tensors of a {family.classes[0]}, such as {min(missing)!r}",
-            next_step="is the checkpoint complete, and config.json its own?",
-        )
-    for tensor in tensors:
-        if not _fits(tensor, family, config):
-            expected = _shapes(family, config)[tensor.name.rsplit(".", 2)[-2]]
-            raise ModelRefused(
-                f"tensor {tensor.name!r} of {checkpoint.path} has shape {list(tensor.shape)},"
-                f" where config.json means {list(expected)}",
-                next_step="is config.json that of these weights?",
-            )
-    if len(set(names)) != len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise ModelRefused(f"{checkpoint.path} has {double!r} twice, under two names", next_step="save the model again")
+def _fits(value: Value) -> bool:
+    """Whether Python's value is one of its GGUF type."""
+    kind = value.element or value.type
+    items = value.value if value.type is GGUFValueType.ARRAY else [value.value]
+    if kind is GGUFValueType.STRING:
+        return all(isinstance(item, str) for item in items) and not SURROGATE.search("".join(items))
+    if kind is GGUFValueType.FLOAT32:
+        return all(isinstance(item, int | float) and -LARGEST <= item <= LARGEST for item in items)
+    if kind in INTEGERS:
+        low, high = INTEGERS[kind]
+        return all(isinstance(item, int) and low <= item <= high for item in items)
+    return kind is GGUFValueType.BOOL and all(isinstance(item, bool) for item in items)
 
 
-def _metadata(
-    checkpoint: Checkpoint,
-    family: Family,
-    config: Config,
-    tensors: tuple[Tensor, ...],
-    file_type: LlamaFileType,
-    pre: str | None,
-) -> Metadata:
-    arch = gguf.MODEL_ARCH_NAMES[family.arch]
-    out = gguf.GGUFWriter(None, arch)  # keeps the keys; nothing is written by it
-    out.add_type(gguf.GGUFType.MODEL)
-    try:
-        card = gguf.Metadata.load(None, checkpoint.path.resolve(), None, sum(tensor.n_values for tensor in tensors))
-        repeat = checkpoint.generation_config.get("repetition_penalty")
-        if card.sampling_penalty_repeat is None and repeat is not None:
-            card.sampling_penalty_repeat = repeat
-        card.name = card.name or checkpoint.path.resolve().name
-        card.size_label = card.size_label or gguf.size_label(*_counts(tensors))
-        card.set_gguf_meta_model(out)
-    except Exception as error:  # a model card is free text: whatever it breaks in gguf-py must not break the conversion
-        raise ModelRefused(
-            f"{checkpoint.path} has a README.md or generation_config.json that cannot be used: {error!r}",
-            next_step="mend its front matter, or take the file away",
-        ) from error
-    for entry in family.keys:
-        name = next((name for name in entry.names if name in config), None)
-        if name is not None:
-            out.add_key_value(f"{arch}.{entry.key}", config[name], entry.type)
-        if entry.key == "attention.value_length":
-            out.add_file_type(file_type)
-    out.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    vocabulary(checkpoint, int(config["vocab_size"]), out, pre=pre)
-    return dict(_values(out))
-
-
-def _counts(tensors: tuple[Tensor, ...]) -> tuple[int, int, int, int]:
-    total = sum(tensor.n_values for tensor in tensors)
-    return total, total, 0, 0
-
-
-def _values(out: gguf.GGUFWriter) -> Iterator[tuple[str, Value]]:
-    for key, kept in out.kv_data[0].items():
-        element = None
-        if kept.type is GGUFValueType.ARRAY:
-            element = kept.sub_type or GGUFValueType.get_type(kept.value[0])
-        value = int(kept.value) if kept.type is GGUFValueType.UINT32 else kept.value
-        yield key, Value(kept.type, value, element)
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character: JSON can say it, UTF-8 cannot."""

@@ -99,7 +99,7 @@ def plan_releases(
         raise UsageError(
             f"{name!r} is one name for {len(mixes)} mixes", next_step="leave the tag out: each mix gets one of its own"
         )
-    model = _protected(opened.model)
+    model = _protected(opened)
     planned = []
     for mix_name, mix in mixes.items():
         full = default_name(opened.path, mix_name, name)
@@ -199,11 +199,14 @@ def _discard(target: Target, staging: str) -> None:
             target.delete(staging)
 
 
-def _protected(model: Model) -> Model:
-    template = model.metadata.get(CHAT_TEMPLATE)
+def _protected(opened: Source) -> Model:
+    """The model with the chat template of training, behind what keeps it from being replaced."""
+    model = opened.model
+    kept = model.metadata.get(CHAT_TEMPLATE)
+    template = opened.checkpoint.chat_template if opened.checkpoint else kept.value if kept else None
     if template is None:
         return model
-    guarded = Value(GGUFValueType.STRING, protect(template.value))
+    guarded = Value(GGUFValueType.STRING, protect(template))
     return Model(model.metadata | {CHAT_TEMPLATE: guarded}, model.tensors)
 
 
@@ -213,13 +216,14 @@ def _chat_format(opened: Source) -> ChatFormat | None:
     metadata = opened.model.metadata
     if CHAT_TEMPLATE not in metadata:
         return None
-    tokens = metadata["tokenizer.ggml.tokens"].value
+    vocabulary = metadata["tokenizer.ggml.tokens"].value
 
-    def token(key: str) -> str | None:
-        at = metadata.get(f"tokenizer.ggml.{key}_token_id")
-        return tokens[at.value] if at and at.value < len(tokens) else None
+    def token(role: str) -> str | None:
+        at = metadata.get(f"tokenizer.ggml.{role}_token_id")
+        return vocabulary[at.value] if at and at.value < len(vocabulary) else None
 
-    return ChatFormat(metadata[CHAT_TEMPLATE].value, bos_token=token("bos"), eos_token=token("eos"))
+    tokens = {f"{role}_token": text for role in ("bos", "eos") if (text := token(role))}
+    return ChatFormat(metadata[CHAT_TEMPLATE].value, tokens)
 
 
 def _parameters(opened: Source) -> dict[str, Parameter]:

@@ -34,7 +34,10 @@ def tokenizer_json():
         "padding": None,
         "added_tokens": [{"id": i, "content": text, **plain} for i, text in enumerate(SPECIAL)],
         "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+        },
         "post_processor": None,
         "decoder": byte_level,
         "model": {
@@ -54,7 +57,8 @@ def tokenizer_json():
 
 def llama_shapes(config):
     """Name and shape of every tensor of a llama with this config."""
-    width, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    head = config["head_dim"] or width // config["num_attention_heads"]
     q, kv = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
     shapes = {"model.embed_tokens.weight": (config["vocab_size"], width), "model.norm.weight": (width,)}
     for i in range(config["num_hidden_layers"]):
@@ -108,7 +112,14 @@ def tiny_checkpoint(tmp_path):
     """
 
     def make(
-        name="tiny", *, config=None, generation_config=None, tokenizer=None, tokenizer_config=None, dtype="BF16", shards=1
+        name="tiny",
+        *,
+        config=None,
+        generation_config=None,
+        tokenizer=None,
+        tokenizer_config=None,
+        dtype="BF16",
+        shards=1,
     ):
         tokens = tokenizer_json() | (tokenizer or {})
         config = {

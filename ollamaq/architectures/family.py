@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ollamaq.tensors import Tensor
 
 Config = Mapping[str, Any]
+Computed = Callable[[Config], Any]
 U32, F32, STRING = GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.STRING
 
 
@@ -26,6 +27,9 @@ class Key:
     key: str
     names: tuple[str, ...]
     type: GGUFValueType = U32
+
+    def value(self, config: Config) -> Any:
+        return next((config[name] for name in self.names if name in config), None)
 
 
 def key(name: str, *names: str, type: GGUFValueType = U32) -> Key:
@@ -67,26 +71,62 @@ COMMON = (
     key("attention.key_length", "head_dim"),
     key("attention.value_length", "head_dim"),
 )
+"""Written before ``general.file_type``; a family's own keys come after it."""
+
+
+def rope_keys(config: Config) -> dict[str, Any]:
+    """Rope settings under one name each, whichever version of transformers wrote the config.
+
+    ``rope_parameters`` is completed in place of ``rope_scaling`` and ``rope_theta``; the keys of linear and YaRN scaling
+    are those of ``COMMON``.
+    """
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    for name in ("rope_theta", "original_max_position_embeddings"):
+        if name in config:
+            rope.setdefault(name, config[name])
+    rope.setdefault("rope_type", rope.get("type"))
+    kind, factor = rope["rope_type"], rope.get("factor")
+    scaling: dict[str, Any] = {}
+    if kind in ("linear", "yarn") and factor is not None:
+        scaling = {"type": kind, "factor": factor}
+    if scaling and kind == "yarn":
+        scaling |= {
+            "original_context_length": rope["original_max_position_embeddings"],
+            "yarn_ext_factor": rope.get("extrapolation_factor"),
+            "yarn_attn_factor": rope.get("attention_factor", rope.get("attn_factor")),
+            "yarn_beta_fast": rope.get("beta_fast"),
+            "yarn_beta_slow": rope.get("beta_slow"),
+        }
+    if kind in ("su", "longrope"):
+        scaling = {"type": "longrope"}
+    keys = {f"rope.scaling.{name}": value for name, value in scaling.items()} | {
+        "rope.freq_base": rope.get("rope_theta")
+    }
+    return {"rope_parameters": rope} | {name: value for name, value in keys.items() if value is not None}
+
 
 Rearrange = Callable[[Tensor, Config], Tensor]
 Extra = Callable[[Config], Tensor | None]
+Shape = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Family:
     """A family of models, as data.
 
-    Tensor names are GGUF's, without ``blk.N.`` and ``.weight``; how they are called in a checkpoint is known to gguf-py.
-    ``defaults`` are those of the class in transformers, which config.json may leave out; one may be computed from the
-    config. ``extra`` makes tensors that no checkpoint has.
+    ``tensors`` (and ``block``, those of every layer) give each tensor's GGUF name, without ``blk.N.`` and ``.weight``,
+    and its shape in names of the config; how a checkpoint calls it is known to gguf-py. A matrix may have a bias beside
+    it. ``defaults`` are those of the class in transformers, which config.json may leave out; ``sizes`` are computed from
+    the whole config. ``rearranged`` tensors have their rows in another order, ``extra`` ones are in no checkpoint.
     """
 
     arch: MODEL_ARCH
     classes: tuple[str, ...]
-    defaults: Mapping[str, Any | Callable[[Config], Any]]
+    defaults: Mapping[str, int | float | Computed]
     keys: tuple[Key, ...]
-    tensors: tuple[str, ...]
-    block: tuple[str, ...]
+    tensors: Mapping[str, Shape]
+    block: Mapping[str, Shape]
+    sizes: Mapping[str, Computed] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     rearranged: Mapping[str, Rearrange] = field(default_factory=dict)
     extra: tuple[Extra, ...] = ()
@@ -96,8 +136,7 @@ def rotary_pairs(heads: str) -> Rearrange:
     """Rows of each head from halves (Hugging Face's rotary layout) to pairs (llama.cpp's); ``heads`` names their count."""
 
     def rearrange(tensor: Tensor, config: Config) -> Tensor:
-        n_rows = tensor.shape[0] if len(tensor.shape) > 1 else tensor.n_values
-        order = np.arange(n_rows).reshape(config[heads], 2, -1).swapaxes(1, 2).reshape(-1)
+        order = np.arange(tensor.shape[0]).reshape(config[heads], 2, -1).swapaxes(1, 2).reshape(-1)
         return with_row_order(tensor, order)
 
     return rearrange
@@ -106,16 +145,16 @@ def rotary_pairs(heads: str) -> Rearrange:
 def with_row_order(tensor: Tensor, order: NDArray[np.intp]) -> Tensor:
     """The tensor with its rows (its values, if it has one axis) in another order, read a span at a time."""
     if len(tensor.shape) < 2:
-        return Tensor(tensor.name, tensor.type, tensor.shape, lambda start, stop: tensor.rows(0, 1)[:, order])
+        return Tensor(tensor.name, tensor.type, tensor.shape, lambda start, stop: tensor.rows(start, stop)[:, order])
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         wanted = order[start:stop]
-        low = int(wanted.min())
-        return tensor.rows(low, int(wanted.max()) + 1)[wanted - low]
+        low, high = int(wanted.min(initial=len(order))), int(wanted.max(initial=-1)) + 1
+        return tensor.rows(min(low, high), high)[wanted - low]
 
     return Tensor(tensor.name, tensor.type, tensor.shape, rows)
 
 
 def constant(name: str, values: NDArray[np.float32]) -> Tensor:
     """A tensor of one axis that is computed, not read."""
-    return Tensor(name, GGMLQuantizationType.F32, values.shape, lambda start, stop: values.reshape(1, -1))
+    return Tensor(name, GGMLQuantizationType.F32, values.shape, lambda start, stop: values.reshape(1, -1)[start:stop])

@@ -7,33 +7,30 @@ import math
 import numpy as np
 from gguf import MODEL_ARCH
 
-from ollamaq.architectures.family import COMMON, Config, Family, constant, key, rotary_pairs
+from ollamaq.architectures.family import Config, Family, constant, key, rotary_pairs
 from ollamaq.tensors import Tensor
 
 
-def head_dim(config: Config) -> int:
-    return int(config["hidden_size"]) // int(config["num_attention_heads"])
-
-
 def rope_freqs(config: Config) -> Tensor | None:
-    """Llama 3.1's stretching of low frequencies (its ``apply_scaling``), as a factor for each pair of a head."""
+    """Llama 3.1's stretching of low frequencies, as a factor for each pair of a head, computed in float32 as PyTorch does.
+
+    Formula: ``apply_scaling`` of github.com/meta-llama/llama-models.
+    """
     rope = config["rope_parameters"]
-    if str(rope.get("rope_type", "")).lower() != "llama3":
+    if str(rope["rope_type"]).lower() != "llama3":
         return None
-    dim = config["head_dim"]
-    factor, low, high = rope.get("factor", 8.0), rope.get("low_freq_factor", 1.0), rope.get("high_freq_factor", 4.0)
+    factor, low, high = (
+        np.float32(rope.get(name, default))
+        for name, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0))
+    )
     context = rope.get("original_max_position_embeddings", 8192)
-    exponents = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
-    frequencies = np.float32(1) / np.power(np.float32(rope.get("rope_theta", 10000.0)), exponents)
-    factors = np.ones(len(frequencies), np.float32)
-    for i, frequency in enumerate(frequencies):
-        wavelength = np.float32(2 * math.pi) / frequency
-        if wavelength > context / low:
-            factors[i] = factor
-        elif wavelength >= context / high:
-            smooth = (np.float32(context) / wavelength - np.float32(low)) / np.float32(high - low)
-            factors[i] = np.float32(1) / ((np.float32(1) - smooth) / np.float32(factor) + smooth)
-    return constant("rope_freqs.weight", factors)
+    exponents = np.arange(0, config["head_dim"], 2, dtype=np.float32) / np.float32(config["head_dim"])
+    frequencies = 1 / np.power(np.float32(rope.get("rope_theta", 10000.0)), exponents)
+    wavelengths = 1 / frequencies * np.float32(2 * math.pi)
+    smooth = (1 / wavelengths * np.float32(context) - low) / (high - low)
+    ramp = 1 / ((1 - smooth) / factor + smooth)
+    short, long = wavelengths < context / float(high), wavelengths > context / float(low)
+    return constant("rope_freqs.weight", np.select([short, long], [np.float32(1), factor], ramp).astype(np.float32))
 
 
 LLAMA = Family(
@@ -49,21 +46,29 @@ LLAMA = Family(
         "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
-        "head_dim": head_dim,
+        "head_dim": lambda config: config["hidden_size"] // config["num_attention_heads"],
     },
-    keys=(*COMMON, key("vocab_size", "vocab_size"), key("rope.dimension_count", "head_dim")),
-    tensors=("token_embd", "output_norm", "output"),
-    block=(
-        "attn_norm",
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_output",
-        "ffn_norm",
-        "ffn_gate",
-        "ffn_up",
-        "ffn_down",
-    ),
+    sizes={
+        "queries": lambda config: config["num_attention_heads"] * config["head_dim"],
+        "keys": lambda config: config["num_key_value_heads"] * config["head_dim"],
+    },
+    keys=(key("vocab_size", "vocab_size"), key("rope.dimension_count", "head_dim")),
+    tensors={
+        "token_embd": ("vocab_size", "hidden_size"),
+        "output_norm": ("hidden_size",),
+        "output": ("vocab_size", "hidden_size"),
+    },
+    block={
+        "attn_norm": ("hidden_size",),
+        "attn_q": ("queries", "hidden_size"),
+        "attn_k": ("keys", "hidden_size"),
+        "attn_v": ("keys", "hidden_size"),
+        "attn_output": ("hidden_size", "queries"),
+        "ffn_norm": ("hidden_size",),
+        "ffn_gate": ("intermediate_size", "hidden_size"),
+        "ffn_up": ("intermediate_size", "hidden_size"),
+        "ffn_down": ("hidden_size", "intermediate_size"),
+    },
     optional=("output",),
     rearranged={"attn_q": rotary_pairs("num_attention_heads"), "attn_k": rotary_pairs("num_key_value_heads")},
     extra=(rope_freqs,),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import gguf
 
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused
@@ -14,18 +17,25 @@ from ollamaq.tensors import Tensor
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-TEMPLATE, MODEL_CARD = "chat_template.jinja", "README.md"
+TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
-MAX_BYTES = {TOKENIZER: 200_000_000, INDEX: 100_000_000, TEMPLATE: 4_000_000}
+MAX_BYTES = {TOKENIZER: 200_000_000, INDEX: 100_000_000}
 MAX_BYTES_OTHERWISE = 10_000_000
+MAX_FRONT_MATTER = 100_000
+MAX_NODES = 10_000
+"""Of a model card's front matter, where YAML's aliases let few bytes stand for billions."""
+AGAIN = "fetch or save it again"
+
+logging.getLogger("metadata").addHandler(logging.NullHandler())  # gguf-py's: odd model cards are no news
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """An opened model directory. Absent optional files are empty; ``files`` are those that the model is made of.
 
-    ``chat_template`` is what transformers would use: the file ``chat_template.jinja`` before tokenizer_config.json, and
-    of a named list the one called ``default``.
+    ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
+    ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
+    ``model_card`` is the front matter of README.md.
     """
 
     path: Path
@@ -35,7 +45,12 @@ class Checkpoint:
     generation_config: dict[str, Any]
     tokenizer: dict[str, Any]
     tokenizer_config: dict[str, Any]
-    chat_template: str | None
+    chat_templates: dict[str, str]
+    model_card: dict[str, Any]
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.chat_templates.get("default")
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -46,16 +61,23 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_dir():
         raise ModelRefused(f"{path} is not a directory", next_step="give a Hugging Face model directory")
-    config = _json(path, CONFIG, needed="is this a model directory?")
+    config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     tensors, weights = _weights(path)
     tokenizer = _json(path, TOKENIZER, needed="save the tokenizer beside the model: tokenizer.save_pretrained(...)")
     tokenizer_config = _json(path, TOKENIZER_CONFIG)
-    generation_config = _json(path, GENERATION)
-    template = _text(path, TEMPLATE) if (path / TEMPLATE).exists() else _default(tokenizer_config.get("chat_template"))
-    _text(path, MODEL_CARD) if (path / MODEL_CARD).exists() else None
-    others = (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, MODEL_CARD)
-    files = tuple(path / name for name in (*others, *weights) if (path / name).exists())
-    return Checkpoint(path, files, tensors, config, generation_config, tokenizer, tokenizer_config, template)
+    templates, template_files = _templates(path, tokenizer_config)
+    others = [name for name in (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, MODEL_CARD) if (path / name).exists()]
+    return Checkpoint(
+        path=path,
+        files=tuple(path / name for name in (*others, *template_files, *weights)),
+        tensors=tensors,
+        config=config,
+        generation_config=_json(path, GENERATION),
+        tokenizer=tokenizer,
+        tokenizer_config=tokenizer_config,
+        chat_templates=templates,
+        model_card=_model_card(path),
+    )
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -63,58 +85,107 @@ def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         return _shards(path)
     if (path / WEIGHTS).exists():
         return read_safetensors(_inside(path, WEIGHTS)), [WEIGHTS]
-    pickled = next((name for pattern in ("*.bin", "*.pt", "*.pth") for name in sorted(path.glob(pattern))), None)
+    pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))), None)
     if pickled:
         raise ModelRefused(
-            f"{path} has no {WEIGHTS}, and {pickled.name} could run code when it is opened",
-            next_step="save the model as safetensors: model.save_pretrained(..., safe_serialization=True)",
+            f"{path} has no {WEIGHTS}, and {pickled} could run code when it is opened",
+            next_step="convert to safetensors: model.save_pretrained(..., safe_serialization=True)",
         )
     raise ModelRefused(f"{path} has no {WEIGHTS}", next_step="give the directory that save_pretrained wrote")
 
 
 def _shards(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of every file that the index names, sorted by file and name, and those files."""
     where = _json(path, INDEX).get("weight_map")
     if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
-        raise ModelRefused(f"{path / INDEX} has no weight_map of names", next_step="save the model again")
+        raise ModelRefused(f"{path / INDEX} has no weight_map of file names", next_step=AGAIN)
     shards = sorted(set(where.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         for name, tensor in read_safetensors(_inside(path, shard)).items():
             if where.get(name) != shard:
                 raise ModelRefused(
-                    f"tensor {name!r} is in {shard}, where {INDEX} has {where.get(name)}", next_step="save the model again"
+                    f"{path / shard} has tensor {name!r}, which {INDEX} has in {where.get(name, 'no file')!r}",
+                    next_step=AGAIN,
                 )
             tensors[name] = tensor
-    for name, shard in where.items():
-        if name not in tensors:
-            raise ModelRefused(f"tensor {name!r} is not in {path / shard}", next_step="fetch or save the model again")
+    if missing := next((name for name in where if name not in tensors), None):
+        raise ModelRefused(
+            f"{path / where[missing]} lacks tensor {missing!r}, which {INDEX} has there", next_step=AGAIN
+        )
     return tensors, [*shards, INDEX]
+
+
+def _templates(path: Path, tokenizer_config: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    if (path / TEMPLATE).exists():
+        more = [file.relative_to(path).as_posix() for file in sorted(path.glob(MORE_TEMPLATES))]
+        return {"default": _text(path, TEMPLATE)} | {Path(name).stem: _text(path, name) for name in more}, [
+            TEMPLATE,
+            *more,
+        ]
+    template = tokenizer_config.get("chat_template")
+    if isinstance(template, list):
+        entries = [entry for entry in template if isinstance(entry, dict)]
+        named = {entry.get("name"): entry.get("template") for entry in entries}
+    else:
+        named = {"default": template}
+    return {name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str)}, []
+
+
+def _model_card(path: Path) -> dict[str, Any]:
+    if not (path / MODEL_CARD).exists():
+        return {}
+    front, fence, _ = _text(path, MODEL_CARD).partition("\n---")
+    if not front.startswith("---") or not fence:
+        return {}
+    if len(front) > MAX_FRONT_MATTER:
+        raise ModelRefused(f"{path / MODEL_CARD} has front matter of {len(front):,} characters", next_step="shorten it")
+    try:
+        card: dict[str, Any] = gguf.Metadata.load_model_card(path)
+    except Exception as error:  # PyYAML's errors are of many kinds
+        said = " ".join(str(error).split())
+        raise ModelRefused(
+            f"{path / MODEL_CARD} has front matter that is not YAML: {said}", next_step="mend it"
+        ) from error
+    left, nodes = MAX_NODES, [card]
+    while nodes:
+        node: Any = nodes.pop()
+        left -= 1
+        if left < 0:
+            raise ModelRefused(
+                f"{path / MODEL_CARD} has more than {MAX_NODES:,} values in front", next_step="shorten it"
+            )
+        nodes.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+    return card
 
 
 def _inside(path: Path, name: str) -> Path:
     """A file of the directory. A link may lead into the blobs of the same Hugging Face cache, nowhere else."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ModelRefused(f"{path / INDEX} names {name!r}, outside of the directory", next_step="save the model again")
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise ModelRefused(f"{path / INDEX} names {name!r}, outside of the directory", next_step=AGAIN)
     root = path.resolve()
     allowed = [root]
     if root.parent.name == "snapshots":
         allowed.append(root.parent.parent / "blobs")
-    file = (path / name).resolve()
-    if not any(file.is_relative_to(place) for place in allowed):
-        raise ModelRefused(f"{path / name} is a link out of the directory, to {file}", next_step="copy the file itself there")
+    file = path / name
+    target = file.resolve()
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise ModelRefused(
+            f"{file} is a link out of the directory, to {target}", next_step="copy the file itself there"
+        )
     if not file.is_file():
-        raise ModelRefused(f"{path / name} is missing", next_step="fetch or save the model again")
+        raise ModelRefused(f"{file} is missing", next_step=AGAIN)
     return file
 
 
 def _text(path: Path, name: str) -> str:
     file, limit = _inside(path, name), MAX_BYTES.get(name, MAX_BYTES_OTHERWISE)
     try:
-        if file.stat().st_size > limit:
-            raise ModelRefused(f"{path / name} is larger than {limit:,} bytes", next_step="is this the right file?")
+        if (size := file.stat().st_size) > limit:
+            raise ModelRefused(f"{file} has {size:,} bytes; {limit:,} are allowed", next_step="is this the right file?")
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelRefused(f"cannot read {path / name}: {error}", next_step="fetch or save it again") from error
+        raise ModelRefused(f"cannot read {file}: {error}", next_step=AGAIN) from error
 
 
 def _json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:
@@ -122,18 +193,10 @@ def _json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:
         if needed:
             raise ModelRefused(f"{path} has no {name}", next_step=needed)
         return {}
-    text = _text(path, name)
     try:
-        data = json.loads(text)
+        data = json.loads(_text(path, name))
     except (ValueError, RecursionError) as error:
-        raise ModelRefused(f"{path / name} is not JSON: {error}", next_step="fetch or save it again") from error
+        raise ModelRefused(f"{path / name} is not JSON: {error}", next_step=AGAIN) from error
     if not isinstance(data, dict):
-        raise ModelRefused(f"{path / name} is not a JSON object", next_step="fetch or save it again")
+        raise ModelRefused(f"{path / name} is not a JSON object", next_step=AGAIN)
     return data
-
-
-def _default(template: Any) -> str | None:
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None

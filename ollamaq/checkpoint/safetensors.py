@@ -97,9 +97,7 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
     return Tensor(name, type_, tuple(shape), rows), (start + begin, start + stop)
 
 
-def _rows(
-    file: ReadOnlyFile, offset: int, row: int, dtype: type[np.generic], start: int, stop: int
-) -> NDArray[Any]:
+def _rows(file: ReadOnlyFile, offset: int, row: int, dtype: type[np.generic], start: int, stop: int) -> NDArray[Any]:
     values = file.read(offset + start * row * np.dtype(dtype).itemsize, (stop - start) * row, dtype)
     return values.reshape(stop - start, row)
 

@@ -41,7 +41,9 @@ def read_gguf(path: Path) -> Model:
     if magic != GGUF_MAGIC:
         raise ModelRefused(f"{path} is not a GGUF file", next_step="give a Hugging Face model directory or a GGUF file")
     if version not in VERSIONS:
-        raise ModelRefused(f"{path} is of GGUF version {version}; 2 and 3 can be read", next_step="convert the model anew")
+        raise ModelRefused(
+            f"{path} is of GGUF version {version}; 2 and 3 can be read", next_step="convert the model anew"
+        )
     n_tensors, n_values = header.unpack("<QQ")
     metadata: Metadata = {}
     for _ in range(header.bounded(n_values, 13)):
@@ -110,7 +112,9 @@ class _Header:
         if element is GGUFValueType.STRING:
             return Value(type_, [self.string() for _ in range(self.bounded(count, 8))], element)
         form = np.dtype(SCALARS[element])
-        return Value(type_, np.frombuffer(self.take(self.bounded(count, form.itemsize) * form.itemsize), form).tolist(), element)
+        return Value(
+            type_, np.frombuffer(self.take(self.bounded(count, form.itemsize) * form.itemsize), form).tolist(), element
+        )
 
     def tensor_info(self) -> tuple[str, tuple[int, ...], GGMLQuantizationType, int]:
         name = self.string()
@@ -144,8 +148,6 @@ def _place(header: _Header, infos: list[tuple[str, tuple[int, ...], GGMLQuantiza
     return tuple(tensors[info[0]] for info in infos)
 
 
-def _rows(
-    file: ReadOnlyFile, offset: int, row_bytes: int, dtype: np.dtype[Any], start: int, stop: int
-) -> NDArray[Any]:
+def _rows(file: ReadOnlyFile, offset: int, row_bytes: int, dtype: np.dtype[Any], start: int, stop: int) -> NDArray[Any]:
     row = row_bytes // dtype.itemsize
     return file.read(offset + start * row_bytes, (stop - start) * row, dtype).reshape(stop - start, row)

@@ -6,21 +6,24 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES
+from numpy.typing import NDArray
 
 from ollamaq.errors import ModelRefused
 from ollamaq.files import new_file
 from ollamaq.gguf.writer import layout
 from ollamaq.quantize import kernels
-from ollamaq.quantize.plan import Plan, PlannedTensor
+from ollamaq.quantize.kernels import Outcome
+from ollamaq.quantize.plan import FLOATS, Plan, PlannedTensor
+from ollamaq.tensors import to_float32
 
 Progress = Callable[[int, int], None]
 """``progress(done, total)``, in bytes of the output."""
 
 CHUNK = 1 << 20
-"""Values a task converts at once: large beside the cost of a task, small in memory (some 10 bytes a value)."""
+"""Values a task converts at once: large beside the cost of a task, small in memory (some 5 bytes a value)."""
 
 
 def default_threads() -> int:
@@ -41,7 +44,7 @@ def write_plan(
         ToolchainError: the disk has no room for the file.
     """
     threads = threads or default_threads()
-    infos = [(planned.tensor.name, planned.tensor.shape, planned.type) for planned in plan.tensors]
+    infos = [(planned.tensor.name, _dimensions(planned.tensor.shape), planned.type) for planned in plan.tensors]
     place = layout(plan.metadata, infos)
     with new_file(path, place.total_size) as file, ThreadPoolExecutor(threads) as pool:
         os.pwrite(file, place.header, 0)
@@ -63,6 +66,13 @@ def write_plan(
     return place.total_size
 
 
+def _dimensions(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the leading ones, which llama.cpp does not count."""
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
 class _Chunk:
     """Rows ``[start, stop)`` of a planned tensor, on their way to ``offset`` in the file."""
 
@@ -74,35 +84,38 @@ class _Chunk:
     def write(self, file: int) -> int:
         tensor, type_ = self.planned.tensor, self.planned.type
         stored = tensor.rows(self.start, self.stop)
-        values = kernels.widen(stored)
-        if not kernels.all_finite(values):
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise ModelRefused(
-                f"tensor {tensor.name!r} has {values[row, column]} at row {self.start + row}, column {column}",
-                next_step="training has diverged there: publish an earlier checkpoint",
-            )
-        if type_ is tensor.type:
-            out = np.ascontiguousarray(stored).view(np.uint8)
+        if tensor.type in FLOATS:
+            out = np.empty((len(stored), kernels.row_bytes(type_, tensor.row)), np.uint8)
+            outcome = kernels.quantize(tensor.type, stored, type_, out)
+            if outcome is not Outcome.DONE:
+                raise self._refusal(outcome, stored)
         else:
-            out = np.empty((len(values), kernels.row_bytes(type_, tensor.row)), np.uint8)
-            kernels.quantize(type_, values, out)
-            if not kernels.valid(type_, out):
-                raise ModelRefused(
-                    f"tensor {tensor.name!r} has values too large for {type_.name} near row {self.start}",
-                    next_step="choose a type with more range, such as BF16",
-                )
+            out = np.ascontiguousarray(stored)
         data = memoryview(out.reshape(-1))
         written = 0
         while written < len(data):
             written += os.pwrite(file, data[written:], self.offset + written)
         return written
 
+    def _refusal(self, outcome: Outcome, stored: NDArray[Any]) -> ModelRefused:
+        name, type_ = self.planned.tensor.name, self.planned.type
+        if outcome is Outcome.OVERFLOW:
+            return ModelRefused(
+                f"tensor {name!r} has values too large for {type_.name}, in rows {self.start} to {self.stop}",
+                next_step="choose a type with more range, such as BF16",
+            )
+        values = to_float32(stored)
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        return ModelRefused(
+            f"tensor {name!r} has {values[row, column]} at row {self.start + row}, column {column}",
+            next_step="training has diverged there: publish an earlier checkpoint",
+        )
+
 
 def _chunks(plan: Plan, offsets: list[int]) -> Iterator[_Chunk]:
     for planned, offset in zip(plan.tensors, offsets, strict=True):
         tensor = planned.tensor
         step = max(1, CHUNK // tensor.row)
-        block, size = GGML_QUANT_SIZES[planned.type]
-        row_bytes = tensor.row // block * size
+        row_bytes = kernels.row_bytes(planned.type, tensor.row)
         for start in range(0, tensor.n_rows, step):
             yield _Chunk(planned, start, min(start + step, tensor.n_rows), offset + start * row_bytes)

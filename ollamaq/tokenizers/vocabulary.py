@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from gguf import GGUFWriter, SpecialVocab, TokenType
+from gguf import GGUFValueType, TokenType
 
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
+from ollamaq.gguf.model import Metadata, Value
 from ollamaq.tokenizers.pre import recognise
+from ollamaq.tokenizers.special import ADDED, KEYS, special_tokens
 
 LOOK_SPECIAL = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"}
 LOOK_SPECIAL_ENDS = (("<|", "|>"), ("<｜", "｜>"), ("<unused", ">"))
 """Added tokens that are control tokens although their tokenizer.json does not say so."""
 
+SPECIAL_ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
 NO_BOS_VOCAB_SIZE = 49152
 """Vocabularies of this size (Granite's, SmolLM's) never start with a BOS, whatever their files say."""
 
 
-def vocabulary(checkpoint: Checkpoint, vocab_size: int, out: GGUFWriter, *, pre: str | None = None) -> None:
-    """Add the ``tokenizer.*`` keys to ``out``.
+def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = None) -> Metadata:
+    """The ``tokenizer.*`` keys.
 
     Args:
         checkpoint: the model directory.
         vocab_size: rows of the embedding.
-        out: takes the keys.
         pre: the pre-tokenizer, where it is not to be recognised.
 
     Raises:
@@ -32,24 +35,55 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, out: GGUFWriter, *, pre:
     """
     where = str(checkpoint.path / "tokenizer.json")
     try:
-        tokens, types = _tokens(checkpoint.tokenizer, vocab_size, where)
+        tokens, types = _tokens(checkpoint, vocab_size, where)
         name = pre or recognise(checkpoint.tokenizer, where)
-        special = SpecialVocab(checkpoint.path, load_merges=True)
+        merges = [_merge(merge) for merge in checkpoint.tokenizer["model"]["merges"]]
+        ids, adds = special_tokens(checkpoint.tokenizer, checkpoint.tokenizer_config, checkpoint.config)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the tokenizer again") from error
-    if (prefix_space := checkpoint.tokenizer_config.get("add_prefix_space")) is not None:
-        out.add_add_space_prefix(bool(prefix_space))
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(name)
-    out.add_token_list(tokens)
-    out.add_token_types(types)
-    special.chat_template = checkpoint.chat_template
-    special.add_to_gguf(out, quiet=True)
+    keys: dict[str, Any] = {
+        "add_space_prefix": checkpoint.tokenizer_config.get("add_prefix_space"),
+        "model": "gpt2",
+        "pre": name,
+        "tokens": tokens,
+        "token_type": types,
+        "merges": merges,
+        **{KEYS[role]: at for role, at in ids.items() if role in KEYS},
+        **{ADDED[role]: added for role, added in adds.items() if role in ADDED},
+    }
+    metadata = {f"tokenizer.ggml.{key}": _value(value) for key, value in keys.items() if value not in (None, [])}
+    metadata |= _templates(checkpoint.chat_templates)
     if vocab_size == NO_BOS_VOCAB_SIZE:
-        out.add_add_bos_token(False)
+        metadata["tokenizer.ggml.add_bos_token"] = _value(False)
+    return metadata
 
 
-def _tokens(tokenizer: dict[str, Any], vocab_size: int, where: str) -> tuple[list[str], list[TokenType]]:
+def _templates(templates: dict[str, str]) -> Metadata:
+    """Chat templates by name; the default one comes last."""
+    named = {
+        "".join(c if c.isascii() and c.isalnum() else "_" for c in name): text
+        for name, text in templates.items()
+        if name and name != "default" and text
+    }
+    found = {f"tokenizer.chat_template.{name}": _value(text) for name, text in named.items()}
+    if named:
+        found["tokenizer.chat_templates"] = _value(sorted(named))
+    if default := templates.get("default"):
+        found["tokenizer.chat_template"] = _value(default)
+    return found
+
+
+def _value(value: Any) -> Value:
+    if isinstance(value, list):
+        return Value(GGUFValueType.ARRAY, value, GGUFValueType.get_type(value[0]))
+    if isinstance(value, bool | str):
+        return Value(GGUFValueType.get_type(value), value)
+    return Value(GGUFValueType.UINT32, value)
+
+
+def _tokens(checkpoint: Checkpoint, vocab_size: int, where: str) -> tuple[list[str], list[int]]:
+    """Text and type of every row of the embedding."""
+    tokenizer = checkpoint.tokenizer
     model = tokenizer.get("model") or {}
     kind = model.get("type") or ("BPE" if "merges" in model else None)
     if kind != "BPE" or model.get("byte_fallback"):
@@ -58,28 +92,56 @@ def _tokens(tokenizer: dict[str, Any], vocab_size: int, where: str) -> tuple[lis
             " byte-level BPE is supported",
             next_step="convert it with llama.cpp's convert_hf_to_gguf.py and give the GGUF to ollamaq",
         )
-    ids: dict[str, int] = dict(model["vocab"])
-    added = {token["id"]: token for token in tokenizer.get("added_tokens") or []}
-    ids.update({token["content"]: at for at, token in added.items()})
-    largest = max(ids.values())
-    if largest >= vocab_size:
+    vocabulary: dict[str, int] = model["vocab"]
+    added = _added_tokens(checkpoint, vocabulary)
+    ids = vocabulary | {text: at for text, (at, _) in added.items()}
+    largest = max(ids, key=lambda text: ids[text])
+    if ids[largest] >= vocab_size:
         raise ModelRefused(
-            f"{where} has token id {largest}, and the embedding has {vocab_size} rows",
+            f"{where} has token {largest!r} at {ids[largest]}, and the embedding has {vocab_size} rows",
             next_step="resize the embedding to the tokenizer: model.resize_token_embeddings(len(tokenizer))",
         )
     tokens = [f"[PAD{i}]" for i in range(vocab_size)]
-    types = [TokenType.UNUSED] * vocab_size
+    types = [int(TokenType.UNUSED)] * vocab_size
     for text, at in ids.items():
         if at < 0:
             raise ValueError(f"id {at}")
-        tokens[at], types[at] = text, TokenType.NORMAL
-    for at, token in added.items():
-        text = token["content"]
-        special = token.get("special") or _looks_special(text)
+        tokens[at], types[at] = text, int(TokenType.NORMAL)
+    for text, (at, special) in added.items():
         tokens[at] = text if special else text.replace("▁", " ")
-        types[at] = TokenType.CONTROL if special else TokenType.USER_DEFINED
+        types[at] = int(TokenType.CONTROL if special else TokenType.USER_DEFINED)
     return tokens, types
+
+
+def _added_tokens(checkpoint: Checkpoint, vocabulary: dict[str, int]) -> dict[str, tuple[int, bool]]:
+    """Added tokens with their ids and whether they are special, as transformers has them once it has loaded the files.
+
+    Those of tokenizer.json come first, then tokenizer_config.json's: one that is in no vocabulary gets the next id.
+    """
+    config, free = checkpoint.tokenizer_config, len(vocabulary)
+    listed = [
+        (token["content"], bool(token.get("special"))) for token in checkpoint.tokenizer.get("added_tokens") or []
+    ]
+    decoder = config.get("added_tokens_decoder") or {}
+    listed += [(decoder[at]["content"], bool(decoder[at].get("special"))) for at in sorted(decoder, key=int)]
+    named = [config.get(f"{role}_token") for role in SPECIAL_ROLES] + (config.get("additional_special_tokens") or [])
+    listed += [(token.get("content") if isinstance(token, dict) else token, True) for token in named if token]
+    added: dict[str, tuple[int, bool]] = {}
+    for text, special in listed:
+        if text not in added:
+            at = vocabulary.get(text, free)
+            added[text] = at, special or _looks_special(text)
+            free = max(free, at + 1)
+    return added
 
 
 def _looks_special(text: str) -> bool:
     return text in LOOK_SPECIAL or any(text.startswith(a) and text.endswith(b) for a, b in LOOK_SPECIAL_ENDS)
+
+
+def _merge(merge: Any) -> str:
+    """A merge as "left right", whichever way it is written; a space in a part becomes its byte-level letter."""
+    if isinstance(merge, str):
+        return merge
+    left, right = merge
+    return f"{left.replace(' ', 'Ġ')} {right.replace(' ', 'Ġ')}"

@@ -1,0 +1,1 @@
+"""The chat format: rendered as in training, kept from being replaced, and where an answer ends."""
