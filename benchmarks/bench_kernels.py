@@ -12,6 +12,7 @@ import ctypes
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import files
 
 import numpy as np
@@ -43,15 +44,13 @@ def main() -> None:
         type_ = Type[name]
         out = np.zeros((SHAPE[0], kernels.row_bytes(type_, SHAPE[1])), np.uint8)
 
-        def theirs(type_: Type = type_, out: np.ndarray = out) -> None:
-            chunk(type_, values.ctypes.data, out.ctypes.data, 0, *SHAPE, None)
-
+        theirs = partial(chunk, type_, values.ctypes.data, out.ctypes.data, 0, *SHAPE, None)
         times: dict[str, list[float]] = {level: [] for level in ("reference", *kernels.LEVELS)}
         for _ in range(given.runs):
             times["reference"].append(seconds(theirs))
             for level in kernels.LEVELS:
                 module = kernels.load(level)
-                times[level].append(seconds(lambda m=module: kernels.quantize(Type.F32, values, type_, out, m)))
+                times[level].append(seconds(partial(kernels.quantize, Type.F32, values, type_, out, module)))
         speeds = {level: values.size / statistics.median(runs) / 1e6 for level, runs in times.items()}
         line = f"{name:8}{speeds['reference']:10.1f}"
         for level in kernels.LEVELS:

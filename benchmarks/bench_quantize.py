@@ -25,6 +25,9 @@ import parts  # noqa: E402
 MIXES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "F16", "BF16")
 
 
+OLLAMAQ = [sys.executable, "-m", "ollamaq"]
+
+
 def timed(command: list[str]) -> tuple[float, float]:
     """Wall seconds and peak resident MiB of a command that must succeed."""
     started = time.perf_counter()
@@ -46,22 +49,16 @@ def main() -> None:
     reference = parts.llamacpp() / "bin" / "llama-quantize"
     with tempfile.TemporaryDirectory() as scratch:
         source, ours, theirs = (Path(scratch) / name for name in ("f16.gguf", "ours.gguf", "theirs.gguf"))
-        checkpoint = parts.smollm2(768)
-        subprocess.run([sys.executable, "-m", "ollamaq", "convert", checkpoint, source, "--outtype", "f16", "-q"], check=True)
+        timed([*OLLAMAQ, "convert", str(parts.smollm2(768)), str(source), "--outtype", "f16", "-q"])
         print(f"{'mix':8}{'ollamaq s':>11}{'llama s':>10}{'ratio':>8}{'peak MiB':>10}{'llama MiB':>11}  bytes")
         for mix in given.mix or MIXES:
-            runs = []
-            for _ in range(given.runs):
-                mine = timed(
-                    [sys.executable, "-m", "ollamaq", "quantize", str(source), str(ours), "--q", mix, "-q", "-t", str(given.threads)]
-                )
-                other = timed([str(reference), str(source), str(theirs), mix, str(given.threads)])
-                runs.append((*mine, *other))
-            seconds, memory, their_seconds, their_memory = (statistics.median(column) for column in zip(*runs, strict=True))
+            mine = [*OLLAMAQ, "quantize", str(source), str(ours), "--q", mix, "-q", "-t", str(given.threads)]
+            other = [str(reference), str(source), str(theirs), mix, str(given.threads)]
+            runs = [(*timed(mine), *timed(other)) for _ in range(given.runs)]
+            seconds, memory, their_seconds, their_memory = map(statistics.median, zip(*runs, strict=True))
             same = "equal" if filecmp.cmp(ours, theirs, shallow=False) else "DIFFER"
-            print(
-                f"{mix:8}{seconds:11.2f}{their_seconds:10.2f}{their_seconds / seconds:8.1f}{memory:10.0f}{their_memory:11.0f}  {same}"
-            )
+            print(f"{mix:8}{seconds:11.2f}{their_seconds:10.2f}{their_seconds / seconds:8.1f}", end="")
+            print(f"{memory:10.0f}{their_memory:11.0f}  {same}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def test_an_interrupted_quantization_leaves_nothing(number, smollm2, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not any(tmp_path.iterdir()):
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)

@@ -1,7 +1,6 @@
 """Publish a fine-tuned model to Ollama: small, prompted as in training, and tested before users see it.
 
-    import ollamaq
-    ollamaq.publish("./finetune", quantization="Q5_K_M")
+``ollamaq.publish("./finetune", quantization="Q5_K_M")`` does what the command of that name does.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ class ReadOnlyFile:
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise ModelRefused(f"cannot read {path}: {error.strerror}", next_step="check the path and its permissions") from error
+            raise ModelRefused(
+                f"cannot read {path}: {error.strerror}", next_step="check the path and its permissions"
+            ) from error
         self.path = path
         self.size = os.fstat(self._file).st_size
 
@@ -45,11 +47,13 @@ class ReadOnlyFile:
             ModelRefused: the file ends before them.
         """
         values = np.empty(count, dtype)
-        rest = memoryview(values).cast("B") if count else memoryview(b"")
+        rest = memoryview(values.view(np.uint8).data)
         while rest:
             n_bytes = os.preadv(self._file, [rest], offset)
             if n_bytes == 0:
-                raise ModelRefused(f"{self.path} ends at byte {offset}, {len(rest)} bytes early", next_step="fetch it again")
+                raise ModelRefused(
+                    f"{self.path} ends at byte {offset}, {len(rest)} bytes early", next_step="fetch it again"
+                )
             rest, offset = rest[n_bytes:], offset + n_bytes
         return values
 

@@ -67,7 +67,9 @@ class PublishFailed(GateFailed):
 
     def __init__(self, releases: Sequence[Release]) -> None:
         self.releases = tuple(releases)
-        broken = [f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.ok is False]
+        broken = [
+            f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.ok is False
+        ]
         super().__init__(
             f"the smoke test failed: {', '.join(broken)}; nothing was published",
             next_step=f"see {self.releases[-1].package / package.RELEASE}, mend the model, and publish again",
@@ -161,7 +163,9 @@ def publish(
         for item in planned:
             started = time.monotonic()
             modelfile = Modelfile(from_=f"./{package.GGUF}", parameters=parameters)
-            built = package.build(item.directory, item.plan, modelfile, threads=threads, progress=_of(item.mix, progress))
+            built = package.build(
+                item.directory, item.plan, modelfile, threads=threads, progress=_of(item.mix, progress)
+            )
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )

@@ -136,7 +136,9 @@ def test_an_unknown_architecture_is_named_with_the_nearest_that_works(run, check
 
 
 def test_an_unknown_mix_is_answered_with_the_one_that_was_meant(run, checkpoint):
-    assert "unknown quantization 'Q5_KM': did you mean Q5_K_M?" in refused(run("publish", checkpoint, "--q", "Q5_KM", code=2))
+    assert "unknown quantization 'Q5_KM': did you mean Q5_K_M?" in refused(
+        run("publish", checkpoint, "--q", "Q5_KM", code=2)
+    )
 
 
 def test_a_full_disk_is_found_before_anything_is_written(run, checkpoint, tmp_path, monkeypatch):

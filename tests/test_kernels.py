@@ -1,4 +1,4 @@
-"""Kernels give the bytes of llama.cpp's own code: ``ggml_quantize_chunk`` from the libggml-python wheel (SSE2, no FMA)."""
+"""Kernels give the bytes of llama.cpp's code: ``ggml_quantize_chunk`` of the libggml-python wheel (SSE2, no FMA)."""
 
 import ctypes
 import os
@@ -29,7 +29,8 @@ def reference():
     path = next(file.locate() for file in files("libggml-python") if file.name == "libggml-base.so")
     library = ctypes.CDLL(str(path))
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [ctypes.c_int] + [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, count, count, count, pointer]
     return library
 
 

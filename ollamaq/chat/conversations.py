@@ -10,9 +10,7 @@ def _chat(*turns: tuple[str, str]) -> list[dict[str, str]]:
 CONVERSATIONS: dict[str, list[dict[str, str]]] = {
     "no system message": _chat(("user", "What is the capital of France?")),
     "system message": _chat(("system", "You are terse."), ("user", "What is the capital of France?")),
-    "several turns": _chat(
-        ("user", "My name is Ada."), ("assistant", "Hello, Ada."), ("user", "What is my name?")
-    ),
+    "several turns": _chat(("user", "My name is Ada."), ("assistant", "Hello, Ada."), ("user", "What is my name?")),
     "system message and several turns": _chat(
         ("system", "You are a poet."),
         ("user", "A line on rain."),

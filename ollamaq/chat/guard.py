@@ -1,15 +1,15 @@
 """Keeps a chat template from being replaced on the way in.
 
-From 0.30 on Ollama uses the template in the GGUF, unless it is less than 100 edits from one that Ollama has in stock: then
-the stock one is attached, which may lack the fine-tune's system prompt or markers. A comment longer than that keeps the
-distance, and renders as nothing.
+From 0.30 on Ollama uses the template in the GGUF, unless it is less than 100 edits from one that Ollama has in stock:
+then the stock one is attached, which may lack the fine-tune's system prompt or markers. A comment longer than that
+keeps the distance, and renders as nothing.
 """
 
 from __future__ import annotations
 
 GUARD = (
-    "{#- The lines below are the chat template of this model's training. Ollama attaches a stock template of its own to a"
-    " model whose template is less than 100 edits away from it; this comment keeps the distance. -#}"
+    "{#- The lines below are the chat template of this model's training. Ollama attaches a stock template of its own"
+    " to a model whose template is less than 100 edits away from it; this comment keeps the distance. -#}"
 )
 
 

@@ -84,10 +84,8 @@ class ChatFormat:
                 parts.append(part)
                 size += len(part)
                 if size > MAX_CHARACTERS or time.monotonic() > deadline:
-                    raise ModelRefused(
-                        f"the chat template makes more than {MAX_CHARACTERS:,} characters or takes over {MAX_SECONDS:.0f} s",
-                        next_step="mend the template",
-                    )
+                    limit = f"{MAX_CHARACTERS:,} characters or {MAX_SECONDS:.0f} seconds"
+                    raise ModelRefused(f"the chat template goes on beyond {limit}", next_step="mend the template")
         except (TemplateRefuses, ModelRefused):
             raise
         except Exception as error:  # whatever a stranger's program can raise
@@ -128,4 +126,6 @@ def _raise_exception(message: str) -> None:
 
 def _refusal(error: Exception, line: int | None = None) -> ModelRefused:
     where = f", line {line}" if line else ""
-    return ModelRefused(f"the chat template fails{where}: {error}", next_step="mend chat_template.jinja or tokenizer_config.json")
+    return ModelRefused(
+        f"the chat template fails{where}: {error}", next_step="mend chat_template.jinja or tokenizer_config.json"
+    )

@@ -26,7 +26,9 @@ def stop_tokens(checkpoint: Checkpoint) -> tuple[Stop, ...]:
     Only special tokens count: an id in a config may point at an ordinary word, at which an answer would be cut short.
     """
     special = {
-        token["id"]: token["content"] for token in checkpoint.tokenizer.get("added_tokens") or [] if token.get("special")
+        token["id"]: token["content"]
+        for token in checkpoint.tokenizer.get("added_tokens") or []
+        if token.get("special")
     }
     found: dict[str, Stop] = {}
     for text, origin in _named(checkpoint, special):

@@ -39,9 +39,7 @@ def inspect(
         text = str(value)
         keys.add_row(key, escape(text if len(text) <= 80 else f"{text[:77]}…"))
     shown = [keys]
-    listing = [
-        {"name": tensor.name, "type": tensor.type.name, "shape": list(tensor.shape)} for tensor in model.tensors
-    ]
+    listing = [{"name": tensor.name, "type": tensor.type.name, "shape": list(tensor.shape)} for tensor in model.tensors]
     if tensors:
         rows = table("tensors", "", "", ">")
         for entry in listing:

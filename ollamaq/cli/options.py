@@ -32,10 +32,14 @@ Gpu = Annotated[bool, typer.Option("--gpu", help="With --to container: hand the 
 Expect = Annotated[
     str | None,
     typer.Option(
-        "--expect", help="Text that the answer to the first prompt must contain (a case-insensitive regex).", show_default=False
+        "--expect",
+        help="Text that the answer to the first prompt must contain (a case-insensitive regex).",
+        show_default=False,
     ),
 ]
 Prompt = Annotated[
     list[str] | None,
-    typer.Option("--prompt", help="Ask this in the smoke test instead of the default (repeatable).", show_default=False),
+    typer.Option(
+        "--prompt", help="Ask this in the smoke test instead of the default (repeatable).", show_default=False
+    ),
 ]

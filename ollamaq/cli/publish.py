@@ -27,7 +27,9 @@ def publish(
     source: Source,
     name: Annotated[
         str | None,
-        typer.Argument(help="What to call it: [namespace/]model[:tag].", show_default="the directory's name, and the mix"),
+        typer.Argument(
+            help="What to call it: [namespace/]model[:tag].", show_default="the directory's name, and the mix"
+        ),
     ] = None,
     q: Annotated[
         list[str] | None, typer.Option("--q", help="The mix; repeat it to publish several.", show_default="Q5_K_M")
@@ -116,7 +118,8 @@ def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
 
 def _ending(release: Release) -> str:
     if release.target is None:
-        return f"\nbuilt [bold]{release.package}/[/]; create it with: ollama create {release.name} -f {release.package}/Modelfile"
+        create = f"ollama create {release.name} -f {release.package}/Modelfile"
+        return f"\nbuilt [bold]{release.package}/[/]; create it with: {create}"
     how = "" if release.sent else " (its GGUF was there already)"
     return f"\npublished [bold]{release.name}[/]{how}; run it with: [bold]ollama run {release.name}[/]"
 

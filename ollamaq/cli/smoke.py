@@ -25,7 +25,9 @@ def smoke(
     name: Annotated[str, typer.Argument(help="The model to test.", show_default=False)],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="The directory it was made from: its prompts and token counts are compared.", show_default=False),
+        typer.Option(
+            help="The directory it was made from: its prompts and token counts are compared.", show_default=False
+        ),
     ] = None,
     to: To = "auto",
     expect: Expect = None,

@@ -68,7 +68,7 @@ def write(path: Path, model: Model, progress: Callable[[int, int], None] = lambd
             offset, step = start, max(1, CHUNK // tensor.row)
             for row in range(0, tensor.n_rows, step):
                 data = np.ascontiguousarray(tensor.rows(row, min(row + step, tensor.n_rows)))
-                _write(file, memoryview(data.view(np.uint8).reshape(-1)), offset)
+                _write(file, data.view(np.uint8).reshape(-1).data, offset)
                 offset += data.nbytes
                 progress(offset, place.total_size)
     return place.total_size

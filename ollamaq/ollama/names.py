@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def staging_name(name: str, token: str) -> str:
 
 
 def _valid(directory: Path) -> str:
-    path = directory.resolve()
+    path = Path(os.path.abspath(directory))  # a link's own name, not that of what it leads to
     stem = path.stem if path.suffix.lower() == ".gguf" else path.name
     valid = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:MAX_PART]
     if not valid:

@@ -15,10 +15,9 @@ from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from ollamaq._kernels import _cpu
 from ollamaq.errors import UsageError
 
-LEVELS: tuple[str, ...] = _cpu.levels()
+LEVELS: tuple[str, ...] = importlib.import_module("ollamaq._kernels._cpu").levels()
 """Levels that run here, the best one last."""
 
 
@@ -45,7 +44,9 @@ def load(level: str) -> Kernels:
         UsageError: the level does not run here.
     """
     if level not in LEVELS:
-        raise UsageError(f"OLLAMAQ_CPU={level} cannot run here", next_step=f"use one of {', '.join(LEVELS)}, or unset it")
+        raise UsageError(
+            f"OLLAMAQ_CPU={level} cannot run here", next_step=f"use one of {', '.join(LEVELS)}, or unset it"
+        )
     module: Kernels = importlib.import_module(f"ollamaq._kernels._{level}")
     return module
 

@@ -91,7 +91,7 @@ class _Chunk:
                 raise self._refusal(outcome, stored)
         else:
             out = np.ascontiguousarray(stored)
-        data = memoryview(out.reshape(-1))
+        data = out.reshape(-1).data
         written = 0
         while written < len(data):
             written += os.pwrite(file, data[written:], self.offset + written)

@@ -18,7 +18,7 @@ DEFAULT_IMAGE = "ollama/ollama:0.34.2"
 def open_target(to: str = "auto", *, image: str = DEFAULT_IMAGE, gpu: bool = False) -> Target:
     """The place that ``--to`` names; nothing is started before it is entered.
 
-    ``auto`` is the server at OLLAMA_HOST if one answers there, else this machine's model store with the embedded engine.
+    ``auto`` is the server at OLLAMA_HOST if one answers there, else this machine's store and the embedded engine.
 
     Raises:
         UsageError: the word is not known and is not an address.
@@ -45,7 +45,8 @@ def open_target(to: str = "auto", *, image: str = DEFAULT_IMAGE, gpu: bool = Fal
         return Container(image, gpu=gpu)
     if to.isidentifier() and to != "localhost":
         raise UsageError(
-            f"unknown target {to!r}", next_step="use auto, container, store, a server's address such as host:11434, or (to publish) file"
+            f"unknown target {to!r}",
+            next_step="use auto, container, store, a server's address such as host:11434, or (to publish) file",
         )
     from ollamaq.servers.remote import RemoteServer
 

@@ -131,6 +131,7 @@ class Embedded:
                 self._running = name, xllamacpp.Server(parameters)
             except RuntimeError as error:
                 raise ServerError(
-                    f"llama.cpp cannot load {name}: {error}", next_step="see whether its architecture is supported there"
+                    f"llama.cpp cannot load {name}: {error}",
+                    next_step="see whether its architecture is supported there",
                 ) from error
         return self._running[1]

@@ -30,8 +30,10 @@ def wrong_answer(reply: Reply, expect: str | None) -> str | None:
 
 
 def wrong_end(replies: Sequence[Reply]) -> str | None:
-    endless = next((reply for reply in replies if reply.done_reason != "stop"), None)
-    return endless and f"still going after {endless.answer_tokens} tokens ({endless.done_reason}): …{endless.text[-SHOWN:]!r}"
+    for reply in replies:
+        if reply.done_reason != "stop":
+            return f"still going after {reply.answer_tokens} tokens ({reply.done_reason}): …{reply.text[-SHOWN:]!r}"
+    return None
 
 
 def wrong_prompt(found: str, expected: str, bos: str | None) -> str | None:
@@ -40,7 +42,9 @@ def wrong_prompt(found: str, expected: str, bos: str | None) -> str | None:
         found, expected = found.removeprefix(bos), expected.removeprefix(bos)
     if found == expected:
         return None
-    place = next((i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected)))
+    place = next(
+        (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
+    )
     start = max(0, place - SHOWN // 4)
     there, training = found[start : start + SHOWN], expected[start : start + SHOWN]
     return f"differs at character {place}: {there!r} there, {training!r} in training"

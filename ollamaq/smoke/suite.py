@@ -73,7 +73,9 @@ def run_smoke(
         if not chat_format or not rendered:
             return None, "there is no chat template to compare with"
         for label, (messages, expected) in rendered.items():
-            if wrong := wrong_prompt(target.render(name, messages), expected, chat_format.special_tokens.get("bos_token")):
+            if wrong := wrong_prompt(
+                target.render(name, messages), expected, chat_format.special_tokens.get("bos_token")
+            ):
                 return False, f"{label}: {wrong}"
         return True, f"{len(rendered)} of {len(rendered)} conversations as in training{_refused(rendered)}"
 
