@@ -43,7 +43,7 @@ class Output:
         if self.as_json:
             print_json(data)
         elif self.quiet:
-            print(brief)
+            print(brief, end="\n" if brief else "")
         else:
             for renderable in renderables:
                 stdout.print(renderable)
@@ -114,12 +114,8 @@ def command(run: Callable[P, R]) -> Callable[P, R]:
             return run(*args, **kwargs)
         except OllamaqError as error:
             if kwargs.get("as_json"):
-                problem = {"message": str(error), "next_step": error.next_step, "exit_code": error.exit_code}
-                print_json({"error": problem})
-            stderr.print(f"[bold red]error:[/] {_plain(str(error))}")
-            if error.next_step:
-                stderr.print(f"[bold]next:[/] {_plain(error.next_step)}")
-            raise typer.Exit(error.exit_code) from None
+                print_json(described(error))
+            raise failure(error) from None
         except KeyboardInterrupt:
             stderr.print("interrupted: nothing was left behind")
             raise typer.Exit(INTERRUPTED) from None
@@ -128,6 +124,19 @@ def command(run: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def described(error: OllamaqError) -> dict[str, Any]:
+    """An error for machines."""
+    return {"error": {"message": str(error), "next_step": error.next_step, "exit_code": error.exit_code}}
+
+
+def failure(error: OllamaqError) -> typer.Exit:
+    """Say what is wrong and what to do, and give the exit to raise."""
+    stderr.print(f"[bold red]error:[/] {_plain(str(error))}")
+    if error.next_step:
+        stderr.print(f"[bold]next:[/] {_plain(error.next_step)}")
+    return typer.Exit(error.exit_code)
 
 
 def _interrupt(number: int, frame: Any) -> None:

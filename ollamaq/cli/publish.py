@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ollamaq.cli.options import DryRun, Expect, Gpu, Image, Json, Prompt, Quiet, Source, Threads, To
-from ollamaq.cli.output import Output, command, size, table
+from ollamaq.cli.output import Output, command, described, failure, size, table
 from ollamaq.publish import PublishFailed, Release, plan_releases
 from ollamaq.publish import publish as run_publish
 from ollamaq.servers import DEFAULT_IMAGE
@@ -69,13 +69,12 @@ def publish(
                 threads=threads,
                 progress=progress,
             )
-    except PublishFailed as failure:
-        if not as_json and not quiet:
-            out.result({}, *_tables(source, failure.releases), brief="")
-        raise
-    data = {"releases": [_as_json(release) for release in releases]}
+    except PublishFailed as error:
+        out.result(_as_json(error.releases) | described(error), *_tables(source, error.releases), brief="")
+        raise failure(error) from None
     ending = [_ending(release) for release in releases]
-    out.result(data, *_tables(source, releases), *ending, brief="\n".join(release.name for release in releases))
+    brief = "\n".join(release.name for release in releases)
+    out.result(_as_json(releases), *_tables(source, releases), *ending, brief=brief)
 
 
 def _say_plan(out: Output, source: Path, name: str | None, mixes: list[str], to: str, output: Path | None) -> None:
@@ -124,6 +123,9 @@ def _ending(release: Release) -> str:
     return f"\npublished [bold]{release.name}[/]{how}; run it with: [bold]ollama run {release.name}[/]"
 
 
-def _as_json(release: Release) -> dict[str, Any]:
-    data = asdict(release) | {"package": str(release.package), "passed": release.passed}
-    return data | {"bits_per_weight": round(release.bits_per_weight, 4), "seconds": round(release.seconds, 3)}
+def _as_json(releases: Sequence[Release]) -> dict[str, Any]:
+    def plain(release: Release) -> dict[str, Any]:
+        data = asdict(release) | {"package": str(release.package), "passed": release.passed}
+        return data | {"bits_per_weight": round(release.bits_per_weight, 4), "seconds": round(release.seconds, 3)}
+
+    return {"releases": [plain(release) for release in releases]}

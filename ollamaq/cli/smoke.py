@@ -11,7 +11,7 @@ import typer
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.cli.options import Expect, Gpu, Image, Json, Prompt, Quiet, To
-from ollamaq.cli.output import Output, command
+from ollamaq.cli.output import Output, command, described, failure
 from ollamaq.cli.publish import checks_table
 from ollamaq.errors import GateFailed, ServerError
 from ollamaq.ollama.names import parse_name
@@ -50,7 +50,10 @@ def smoke(
         title = f"smoke test of {name} on {target.label}"
     passed = all(check.ok is not False for check in checks)
     data = {"name": name, "passed": passed, "checks": [asdict(check) for check in checks]}
-    out.result(data, checks_table(title, checks), brief=name)
-    if not passed:
-        failed = ", ".join(check.name for check in checks if check.ok is False)
-        raise GateFailed(f"{name} failed its smoke test: {failed}", next_step="publish a mended model over it")
+    if passed:
+        out.result(data, checks_table(title, checks), brief=name)
+        return
+    failed = ", ".join(check.name for check in checks if check.ok is False)
+    error = GateFailed(f"{name} failed its smoke test: {failed}", next_step="publish a mended model over it")
+    out.result(data | described(error), checks_table(title, checks), brief="")
+    raise failure(error)
