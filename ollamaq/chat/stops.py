@@ -8,6 +8,7 @@ from typing import Any
 
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses, token_text
 from ollamaq.checkpoint import Checkpoint
+from ollamaq.errors import ModelRefused
 
 ANSWER = "The answer that is looked for."
 
@@ -60,7 +61,7 @@ def _after_answer(checkpoint: Checkpoint, special: dict[int, str]) -> str | None
     turns = [{"role": "user", "content": "Question?"}, {"role": "assistant", "content": ANSWER}]
     try:
         rendered = chat_format.render(turns, add_generation_prompt=False)
-    except TemplateRefuses:
+    except (TemplateRefuses, ModelRefused):
         return None
     after = rendered.rpartition(ANSWER)[2].lstrip()
     return max((text for text in special.values() if text and after.startswith(text)), key=len, default=None)

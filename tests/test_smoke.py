@@ -1,0 +1,114 @@
+"""Each check of the smoke test fails on the fault that it is for, and on that alone."""
+
+import re
+
+import pytest
+
+from ollamaq.chat.conversations import CONVERSATIONS
+from ollamaq.chat.jinja import ChatFormat
+from ollamaq.errors import ServerError
+from ollamaq.servers.target import Reply
+from ollamaq.smoke import run_smoke
+
+TRAINING = ChatFormat(
+    "{{ bos_token }}{% if messages[0].role != 'system' %}[system]Be kind.{% endif %}"
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]",
+    {"bos_token": "<s>"},
+)
+WITHOUT_SYSTEM = ChatFormat("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]")
+
+
+def words(prompt):
+    return len(re.findall(r"\w+|\S", prompt))
+
+
+class Target:
+    """A server that answers as it is told to."""
+
+    label, engine, version = "here", "Fake", "1"
+
+    def __init__(self, text="Paris.", done_reason="stop", renders=TRAINING, extra_tokens=0):
+        self.text, self.done_reason, self.renders, self.extra_tokens = text, done_reason, renders, extra_tokens
+
+    def render(self, name, messages):
+        return self.renders.render(messages)
+
+    def chat(self, name, messages, options):
+        tokens = words(self.renders.render(messages)) + self.extra_tokens
+        return Reply(self.text, self.done_reason, tokens, 3, 0.01)
+
+
+def outcome(target, **options):
+    given = {"chat_format": TRAINING, "count_tokens": words} | options
+    return {check.name: check for check in run_smoke(target, "model", **given)}
+
+
+def test_a_good_model_passes_every_check():
+    checks = outcome(Target(), expect="paris")
+    assert list(checks) == ["loads", "answer", "stops", "prompt", "tokens"]
+    assert all(check.ok for check in checks.values())
+    assert "Paris." in checks["answer"].detail
+    assert f"{len(CONVERSATIONS)} of {len(CONVERSATIONS)}" in checks["prompt"].detail
+
+
+@pytest.mark.parametrize(
+    ("target", "failing"),
+    [
+        (Target(text=" \n"), {"answer"}),
+        (Target(text="Sure<|im_end|>"), {"answer"}),
+        (Target(text="[/INST] Paris."), {"answer"}),
+        (Target(text="London."), {"answer"}),
+        (Target(done_reason="length"), {"stops"}),
+        (Target(renders=WITHOUT_SYSTEM), {"prompt", "tokens"}),
+        (Target(extra_tokens=1), {"tokens"}),
+    ],
+    ids=["empty", "leaks", "leaks-inst", "unexpected", "endless", "no-system", "double-bos"],
+)
+def test_a_fault_fails_its_check_alone(target, failing):
+    checks = outcome(target, expect="paris")
+    assert {name for name, check in checks.items() if check.ok is False} == failing
+
+
+def test_a_prompt_that_differs_is_shown_at_the_first_difference():
+    detail = outcome(Target(renders=WITHOUT_SYSTEM))["prompt"].detail
+    assert "no system message: differs at character 1: '[user]What" in detail
+    assert "'[system]Be kind.[user]" in detail
+
+
+def test_a_leading_bos_may_be_left_to_the_tokenizer():
+    bare = ChatFormat(TRAINING.template)
+    assert outcome(Target(renders=bare), count_tokens=None)["prompt"].ok
+
+
+def test_what_cannot_be_checked_is_said_and_does_not_fail():
+    checks = outcome(Target(), chat_format=None, count_tokens=None)
+    assert checks["prompt"].ok is None
+    assert outcome(Target(), count_tokens=None)["tokens"].ok is None
+
+
+def test_conversations_that_the_template_refuses_are_left_out():
+    picky = ChatFormat("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}x")
+    checks = outcome(Target(renders=picky), chat_format=picky)
+    assert checks["prompt"].ok
+    assert "the template refuses 2" in checks["prompt"].detail
+
+
+def test_a_model_that_does_not_load_fails_that_check_and_ends_the_test():
+    target = Target()
+    target.chat = lambda *arguments: (_ for _ in ()).throw(ServerError("unsupported architecture"))
+    checks = outcome(target)
+    assert list(checks) == ["loads"]
+    assert (checks["loads"].ok, checks["loads"].detail) == (False, "unsupported architecture")
+
+
+def test_prompts_of_ones_own_are_asked_and_the_first_is_held_to_the_expectation():
+    asked = []
+    target = Target(text="Four.")
+    answer = target.chat
+    target.chat = lambda name, messages, options: (
+        asked.append(messages[0]["content"]),
+        answer(name, messages, options),
+    )[1]
+    checks = outcome(target, prompts=["2 + 2?", "3 + 1?"], expect="four", chat_format=None)
+    assert asked == ["2 + 2?", "3 + 1?"]
+    assert checks["answer"].ok
