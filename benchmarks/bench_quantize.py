@@ -49,10 +49,10 @@ def main() -> None:
     reference = parts.llamacpp() / "bin" / "llama-quantize"
     with tempfile.TemporaryDirectory() as scratch:
         source, ours, theirs = (Path(scratch) / name for name in ("f16.gguf", "ours.gguf", "theirs.gguf"))
-        timed([*OLLAMAQ, "convert", str(parts.smollm2(768)), str(source), "--outtype", "f16", "-q"])
+        timed([*OLLAMAQ, "convert", str(parts.smollm2(768)), str(source), "--outtype", "f16", "--quiet"])
         print(f"{'mix':8}{'ollamaq s':>11}{'llama s':>10}{'ratio':>8}{'peak MiB':>10}{'llama MiB':>11}  bytes")
         for mix in given.mix or MIXES:
-            mine = [*OLLAMAQ, "quantize", str(source), str(ours), "--q", mix, "-q", "-t", str(given.threads)]
+            mine = [*OLLAMAQ, "quantize", str(source), str(ours), "--q", mix, "--quiet", "-t", str(given.threads)]
             other = [str(reference), str(source), str(theirs), mix, str(given.threads)]
             runs = [(*timed(mine), *timed(other)) for _ in range(given.runs)]
             seconds, memory, their_seconds, their_memory = map(statistics.median, zip(*runs, strict=True))

@@ -121,6 +121,7 @@ def publish(
     output: Path | None = None,
     image: str = DEFAULT_IMAGE,
     gpu: bool = False,
+    port: int | None = None,
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
     threads: int | None = None,
@@ -139,6 +140,7 @@ def publish(
         output: the directory of the package; of a folder for each mix where there are several.
         image: with ``container``, the image of Ollama to run.
         gpu: with ``container``, hand the GPUs through.
+        port: with ``container``, the port of the loopback interface; by default a free one.
         prompts: questions of the smoke test, instead of its own.
         expect: a case-insensitive regular expression that the answer to the first question must contain.
         threads: threads to quantize with; the bytes do not depend on it.
@@ -157,7 +159,9 @@ def publish(
     counter = token_counter(opened.path) if opened.checkpoint else None
     parameters = _parameters(opened)
     with contextlib.ExitStack() as stack:
-        target = None if to == "file" else stack.enter_context(open_target(to, image=image, gpu=gpu))
+        target = None
+        if to != "file":
+            target = stack.enter_context(open_target(to, image=image, gpu=gpu, port=port, progress=progress))
         inputs = package.input_digests(opened.files, opened.path, progress)
         releases, staged = [], {}
         for item in planned:
@@ -173,6 +177,7 @@ def publish(
                 staging = staging_name(item.name, built.sha256)
                 stack.callback(_discard, target, staging)
                 sent = target.create(staging, built.gguf, built.sha256, modelfile, _of(item.mix, progress))
+                progress(f"{item.mix}: smoke test", 0, 0)
                 checks = run_smoke(target, staging, chat_format, prompts=prompts, expect=expect, count_tokens=counter)
                 release = dataclasses.replace(release, target=target.label, sent=sent, checks=tuple(checks))
                 staged[staging] = item.name

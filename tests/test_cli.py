@@ -167,6 +167,10 @@ def test_an_unknown_target_is_refused(run, checkpoint):
     assert "unknown target 'contaner'" in refused(run("publish", checkpoint, "--to", "contaner", code=2))
 
 
+def test_an_expectation_that_is_no_regular_expression_is_refused(run, checkpoint):
+    assert "not a regular expression" in run("publish", checkpoint, "--expect", "(", code=2).stderr
+
+
 def test_errors_are_json_for_machines(run):
     told = json.loads(run("publish", "nowhere", "--json", code=3).stdout)
     assert told["error"]["exit_code"] == 3

@@ -65,7 +65,7 @@ def checkpoint(tiny_checkpoint):
 @pytest.fixture
 def target(checkpoint, monkeypatch):
     memory = Memory(ChatFormat.of(open_checkpoint(checkpoint)))
-    monkeypatch.setattr(publishing, "open_target", lambda to, image, gpu: memory)
+    monkeypatch.setattr(publishing, "open_target", lambda to, **options: memory)
     monkeypatch.setattr(publishing, "token_counter", lambda path: None)
     return memory
 

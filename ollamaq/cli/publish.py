@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ollamaq.cli.options import DryRun, Expect, Gpu, Image, Json, Prompt, Quiet, Source, Threads, To
+from ollamaq.cli.options import DryRun, Expect, Gpu, Image, Json, Port, Prompt, Quiet, Source, Threads, To
 from ollamaq.cli.output import Output, command, described, failure, size, table
 from ollamaq.publish import PublishFailed, Release, plan_releases
 from ollamaq.publish import publish as run_publish
@@ -32,7 +32,8 @@ def publish(
         ),
     ] = None,
     q: Annotated[
-        list[str] | None, typer.Option("--q", help="The mix; repeat it to publish several.", show_default="Q5_K_M")
+        list[str] | None,
+        typer.Option("--q", "-q", help="The mix; repeat it to publish several.", show_default="Q5_K_M"),
     ] = None,
     to: To = "auto",
     output: Annotated[
@@ -43,6 +44,7 @@ def publish(
     prompt: Prompt = None,
     image: Image = DEFAULT_IMAGE,
     gpu: Gpu = False,
+    port: Port = None,
     threads: Threads = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -64,6 +66,7 @@ def publish(
                 output=output,
                 image=image,
                 gpu=gpu,
+                port=port,
                 prompts=prompt,
                 expect=expect,
                 threads=threads,

@@ -18,7 +18,7 @@ from ollamaq.source import open_source
 def quantize(
     source: Source,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
-    q: Annotated[str, typer.Option("--q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
+    q: Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
     threads: Threads = None,
     dry_run: DryRun = False,
     as_json: Json = False,

@@ -10,7 +10,7 @@ import typer
 
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.cli.options import Expect, Gpu, Image, Json, Prompt, Quiet, To
+from ollamaq.cli.options import Expect, Gpu, Image, Json, Port, Prompt, Quiet, To
 from ollamaq.cli.output import Output, command, described, failure
 from ollamaq.cli.publish import checks_table
 from ollamaq.errors import GateFailed, ServerError
@@ -34,6 +34,7 @@ def smoke(
     prompt: Prompt = None,
     image: Image = DEFAULT_IMAGE,
     gpu: Gpu = False,
+    port: Port = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -43,7 +44,7 @@ def smoke(
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
     counter = token_counter(opened.path) if opened else None
-    with open_target(to, image=image, gpu=gpu) as target:
+    with open_target(to, image=image, gpu=gpu, port=port) as target:
         if target.digest(name) is None:
             raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")
         checks = run_smoke(target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter)

@@ -15,7 +15,14 @@ __all__ = ["DEFAULT_IMAGE", "Message", "Progress", "Reply", "Target", "open_targ
 DEFAULT_IMAGE = "ollama/ollama:0.34.2"
 
 
-def open_target(to: str = "auto", *, image: str = DEFAULT_IMAGE, gpu: bool = False) -> Target:
+def open_target(
+    to: str = "auto",
+    *,
+    image: str = DEFAULT_IMAGE,
+    gpu: bool = False,
+    port: int | None = None,
+    progress: Progress = lambda label, done, total: None,
+) -> Target:
     """The place that ``--to`` names; nothing is started before it is entered.
 
     ``auto`` is the server at OLLAMA_HOST if one answers there, else this machine's store and the embedded engine.
@@ -42,7 +49,7 @@ def open_target(to: str = "auto", *, image: str = DEFAULT_IMAGE, gpu: bool = Fal
     if to == "container":
         from ollamaq.servers.container import Container
 
-        return Container(image, gpu=gpu)
+        return Container(image, gpu=gpu, port=port, progress=progress)
     if to.isidentifier() and to != "localhost":
         raise UsageError(
             f"unknown target {to!r}",
