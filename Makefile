@@ -48,7 +48,7 @@ clean: ## remove what the other targets made here; the integration parts in ~/.c
 demo/venv/ready: pyproject.toml meson.build Makefile $(shell find $(wildcard kernels ollamaq templates) -type f -not -name '*.pyc')
 	@$(PYTHON) -c "$$CHECK"
 	$(PYTHON) -m venv --clear demo/venv
-	demo/venv/bin/python -m pip install -q '.[embedded]'
+	demo/venv/bin/python -m pip install -q '.[embedded,verify]'
 	@touch $@
 
 demo/$(DEMO_MODEL)/config.json: integration/smollm2.py | demo/venv/ready

@@ -6,6 +6,7 @@ The same input and the same version of ollamaq give the same bytes: nothing in i
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,13 +43,14 @@ def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | N
     text = render(modelfile)
     size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
     write_text(directory / MODELFILE, text)
-    return Package(directory, modelfile, _hash("hashing model.gguf", gguf, progress), size)
+    return Package(directory, modelfile, sha256_of(gguf, _counter("hashing model.gguf", size, progress)), size)
 
 
 def input_digests(files: tuple[Path, ...], root: Path, progress: Progress) -> dict[str, str]:
     """SHA-256 of every input file, by its path below ``root``."""
     base = root if root.is_dir() else root.parent
-    return {path.relative_to(base).as_posix(): _hash(f"hashing {path.name}", path, progress) for path in sorted(files)}
+    count = _counter("hashing the checkpoint", sum(path.stat().st_size for path in files), progress)
+    return {path.relative_to(base).as_posix(): sha256_of(path, count) for path in sorted(files)}
 
 
 def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
@@ -68,12 +70,13 @@ def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
     return release
 
 
-def _hash(label: str, path: Path, progress: Progress) -> str:
-    total, done = path.stat().st_size, 0
+def _counter(label: str, total: int, progress: Progress) -> Callable[[int], None]:
+    """Adds up what is read, and passes it on."""
+    done = 0
 
     def count(n_bytes: int) -> None:
         nonlocal done
         done += n_bytes
         progress(label, done, total)
 
-    return sha256_of(path, count)
+    return count
