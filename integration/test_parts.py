@@ -13,7 +13,8 @@ import parts
 import pytest
 
 MODEL = "smollm2:q4_1"
-QUESTION = "What is the capital of France?"
+# Of this model's answers the surest: one about France is a toss-up, and falls otherwise with other kernels.
+QUESTION, ANSWER = "What is the capital of Japan?", "Tokyo"
 
 
 def output(*command: object) -> str:
@@ -56,12 +57,12 @@ def test_the_command_talks_to_the_server(ollama_server, ollama_command):
 
 
 def test_the_server_finds_llama_cpp_and_runs_a_model(ollama_server):
-    assert "Paris" in ask(ollama_server)
+    assert ANSWER in ask(ollama_server)
 
 
 def test_the_image_is_the_same_release_and_runs_a_model(container):
     assert httpx.get(f"{container}/api/version").json() == {"version": parts.OLLAMA}
-    assert "Paris" in ask(container)
+    assert ANSWER in ask(container)
 
 
 def test_llama_cpp_is_the_release_that_it_is_said_to_be(llama_server):

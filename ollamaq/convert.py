@@ -1,4 +1,4 @@
-"""A checkpoint in GGUF's terms: metadata, names, order and types as llama.cpp's ``convert_hf_to_gguf.py`` gives them."""
+"""A checkpoint in GGUF's terms: metadata, names, order and types as llama.cpp's ``convert_hf_to_gguf.py`` has them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
         if not _fits(value):
             raise ModelRefused(
                 f"{checkpoint.path} gives {key} the value {reprlib.repr(value.value)}, which GGUF cannot hold",
-                next_step="mend the file that says so: config.json, generation_config.json, README.md or the tokenizer's",
+                next_step="mend the file that says so: a config, README.md or one of the tokenizer's",
             )
     return Model(metadata, tensors)
 

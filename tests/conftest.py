@@ -11,10 +11,10 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-MERGES = (
-    "Ġ t|Ġ a|i n|h e|r e|o n|e r|Ġt he|a t|Ġ s|Ġ o|e n|Ġ c|i t|i s|o r|e s|a n|Ġ f|Ġ p|in g|o u|Ġa n|a l|Ġan d|a r|Ġ w"
-    "|Ġ b|e d|Ġ in|Ġ m|Ġo f|Ġ d|i c|Ġt o|l e|P ar|Par is|i on|a s|r o"
-).split("|")
+MERGES = """
+Ġ t,Ġ a,i n,h e,r e,o n,e r,Ġt he,a t,Ġ s,Ġ o,e n,Ġ c,i t,i s,o r,e s,a n,Ġ f,Ġ p,in g,o u,Ġa n,a l,Ġan d,a r,Ġ w,
+Ġ b,e d,Ġ in,Ġ m,Ġo f,Ġ d,i c,Ġt o,l e,P ar,Par is,i on,a s,r o
+""".replace("\n", "").split(",")
 
 
 def byte_letters():
@@ -120,6 +120,7 @@ def tiny_checkpoint(tmp_path):
         tokenizer_config=None,
         dtype="BF16",
         shards=1,
+        without_template=False,
     ):
         tokens = tokenizer_json() | (tokenizer or {})
         config = {
@@ -152,9 +153,9 @@ def tiny_checkpoint(tmp_path):
                 "eos_token": "<|im_end|>",
                 "pad_token": "<|im_end|>",
                 "unk_token": "<|endoftext|>",
-                "chat_template": CHATML,
                 "tokenizer_class": "GPT2Tokenizer",
             }
+            | ({} if without_template else {"chat_template": CHATML})
             | (tokenizer_config or {}),
         }
         path = tmp_path / name

@@ -21,10 +21,12 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     """
     classes = config.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
+    if not isinstance(name, str):
+        raise ModelRefused(f"{where} names no architecture", next_step="give a model that transformers saved")
     if name in BY_CLASS:
         return BY_CLASS[name]
-    nearest = difflib.get_close_matches(str(name), BY_CLASS, n=3, cutoff=0) or list(BY_CLASS)
+    nearest = difflib.get_close_matches(name, BY_CLASS, n=3, cutoff=0)
     raise ModelRefused(
-        f"{where} has architecture {name!r}, which is not supported" if name else f"{where} names no architecture",
+        f"{where} has architecture {name!r}, which is not supported",
         next_step=f"the nearest that work: {', '.join(nearest)}; a new one is a file in ollamaq/architectures/",
     )

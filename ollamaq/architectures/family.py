@@ -5,6 +5,7 @@ Keys, their order and their aliases are those of llama.cpp's converter (``conver
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,16 +75,25 @@ COMMON = (
 """Written before ``general.file_type``; a family's own keys come after it."""
 
 
+NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "rope_theta")
+
+
 def rope_keys(config: Config) -> dict[str, Any]:
     """Rope settings under one name each, whichever version of transformers wrote the config.
 
-    ``rope_parameters`` is completed in place of ``rope_scaling`` and ``rope_theta``; the keys of linear and YaRN scaling
-    are those of ``COMMON``.
+    ``rope_parameters`` is completed from ``rope_scaling`` and ``rope_theta``; the keys of linear and YaRN scaling are
+    those of ``COMMON``.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are not what transformers would write.
     """
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     for name in ("rope_theta", "original_max_position_embeddings"):
         if name in config:
             rope.setdefault(name, config[name])
+    for name in NUMBERS:
+        if not isinstance(rope.get(name, 0), int | float):
+            raise TypeError(f"rope's {name} is {reprlib.repr(rope[name])}")
     rope.setdefault("rope_type", rope.get("type"))
     kind, factor = rope["rope_type"], rope.get("factor")
     scaling: dict[str, Any] = {}
@@ -116,8 +126,8 @@ class Family:
 
     ``tensors`` (and ``block``, those of every layer) give each tensor's GGUF name, without ``blk.N.`` and ``.weight``,
     and its shape in names of the config; how a checkpoint calls it is known to gguf-py. A matrix may have a bias beside
-    it. ``defaults`` are those of the class in transformers, which config.json may leave out; ``sizes`` are computed from
-    the whole config. ``rearranged`` tensors have their rows in another order, ``extra`` ones are in no checkpoint.
+    it. ``defaults`` are those of the class in transformers, which config.json may leave out; ``sizes`` are computed
+    from the whole config. ``rearranged`` tensors have their rows in another order, ``extra`` ones are in no checkpoint.
     """
 
     arch: MODEL_ARCH
@@ -133,7 +143,7 @@ class Family:
 
 
 def rotary_pairs(heads: str) -> Rearrange:
-    """Rows of each head from halves (Hugging Face's rotary layout) to pairs (llama.cpp's); ``heads`` names their count."""
+    """Rows of each head from halves (Hugging Face's rotary layout) to pairs (llama.cpp's); ``heads`` counts them."""
 
     def rearrange(tensor: Tensor, config: Config) -> Tensor:
         order = np.arange(tensor.shape[0]).reshape(config[heads], 2, -1).swapaxes(1, 2).reshape(-1)

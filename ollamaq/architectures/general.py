@@ -47,12 +47,12 @@ def general(checkpoint: Checkpoint, arch: str, n_values: int) -> Metadata:
         card.name = card.name or path.name
         card.size_label = card.size_label or gguf.size_label(n_values, n_values, 0, 0)
         card.set_gguf_meta_model(out)
+        named = {key: _value(kept) for key, kept in out.kv_data[0].items()}
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelRefused(
             f"{checkpoint.path / 'README.md'} describes the model in a way that cannot be used: {error}",
             next_step="mend its front matter, or move the file away",
         ) from error
-    named = {key: _value(kept) for key, kept in out.kv_data[0].items()}
     first = {"general.architecture": named.pop("general.architecture"), "general.type": Value(STRING, "model")}
     return first | _sampling(checkpoint) | named
 

@@ -12,7 +12,7 @@ from ollamaq.tensors import Tensor
 
 
 def rope_freqs(config: Config) -> Tensor | None:
-    """Llama 3.1's stretching of low frequencies, as a factor for each pair of a head, computed in float32 as PyTorch does.
+    """Llama 3.1's stretching of low frequencies, as a factor for each pair of a head, in float32 as PyTorch does it.
 
     Formula: ``apply_scaling`` of github.com/meta-llama/llama-models.
     """
@@ -24,12 +24,14 @@ def rope_freqs(config: Config) -> Tensor | None:
         for name, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0))
     )
     context = rope.get("original_max_position_embeddings", 8192)
-    exponents = np.arange(0, config["head_dim"], 2, dtype=np.float32) / np.float32(config["head_dim"])
-    frequencies = 1 / np.power(np.float32(rope.get("rope_theta", 10000.0)), exponents)
-    wavelengths = 1 / frequencies * np.float32(2 * math.pi)
-    smooth = (1 / wavelengths * np.float32(context) - low) / (high - low)
-    ramp = 1 / ((1 - smooth) / factor + smooth)
-    short, long = wavelengths < context / float(high), wavelengths > context / float(low)
+    with np.errstate(all="ignore"):  # senseless settings give factors that are not finite, and these are refused later
+        exponents = np.arange(0, config["head_dim"], 2, dtype=np.float32) / np.float32(config["head_dim"])
+        powers = np.power(float(rope.get("rope_theta", 10000.0)), exponents.astype(np.float64))  # NumPy's powf varies
+        frequencies = 1 / powers.astype(np.float32)
+        wavelengths = 1 / frequencies * np.float32(2 * math.pi)
+        smooth = (1 / wavelengths * np.float32(context) - low) / (high - low)
+        ramp = 1 / ((1 - smooth) / factor + smooth)
+        short, long = wavelengths < context / high, wavelengths > context / low
     return constant("rope_freqs.weight", np.select([short, long], [np.float32(1), factor], ramp).astype(np.float32))
 
 

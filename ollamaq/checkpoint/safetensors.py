@@ -82,17 +82,17 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
             raise _damaged(file.path, f"describes tensor {name!r} as {str(entry)[:80]}")
     if dtype not in DTYPES:
         raise ModelRefused(
-            f"tensor {name!r} of {file.path} has dtype {dtype}; F32, F16 and BF16 can be read",
+            f"tensor {name!r} of {file.path} has dtype {dtype[:20]!r}; F32, F16 and BF16 can be read",
             next_step="save the model in BF16",
         )
+    if len(shape) > 4 or 0 in shape:
+        raise _damaged(file.path, f"has tensor {name!r} of {len(shape)} axes, {str(shape)[:80]}")
     type_, stored = DTYPES[dtype]
     size = np.dtype(stored).itemsize
     if not 0 <= begin <= stop <= file.size - start:
         raise _damaged(file.path, f"has tensor {name!r} at bytes {begin} to {stop} of its {file.size - start}")
     if stop - begin != math.prod(shape) * size:
         raise _damaged(file.path, f"has {stop - begin} bytes for tensor {name!r} of shape {shape} in {dtype}")
-    if len(shape) > 4 or 0 in shape:
-        raise _damaged(file.path, f"has tensor {name!r} of shape {shape}")
     rows = partial(_rows, file, start + begin, shape[-1] if shape else 1, stored)
     return Tensor(name, type_, tuple(shape), rows), (start + begin, start + stop)
 

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from ollamaq.errors import ModelRefused
 from ollamaq.files import ReadOnlyFile
 from ollamaq.gguf.model import Metadata, Model, Value
-from ollamaq.gguf.writer import SCALARS
+from ollamaq.gguf.writer import SCALARS, aligned
 from ollamaq.tensors import Tensor
 
 VERSIONS = (2, 3)
-MAX_HEADER = 1 << 30
+MAX_HEADER = 1 << 28
 """A header holds a vocabulary at most: hundreds of thousands of short strings."""
 MAX_DIMENSIONS = 4
+DEFAULT_ALIGNMENT = Value(GGUFValueType.UINT32, GGUF_DEFAULT_ALIGNMENT)
+ALIGNMENTS = frozenset(1 << i for i in range(3, 21))
 STORED = {
     GGMLQuantizationType.F32: np.float32,
     GGMLQuantizationType.F16: np.float16,
@@ -52,9 +54,10 @@ def read_gguf(path: Path) -> Model:
             raise header.damaged(f"has the key {key!r} twice")
         metadata[key] = header.value(header.enum(GGUFValueType, header.unpack("<I")[0]))
     infos = [header.tensor_info() for _ in range(header.bounded(n_tensors, 24))]
-    if "general.alignment" in metadata and metadata["general.alignment"].value != GGUF_DEFAULT_ALIGNMENT:
-        raise header.damaged(f"is aligned to {metadata['general.alignment'].value!r} bytes, where llama.cpp writes 32")
-    return Model(metadata, _place(header, infos))
+    alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+    if alignment.type is not GGUFValueType.UINT32 or alignment.value not in ALIGNMENTS:
+        raise header.damaged(f"is aligned to {str(alignment.value)[:40]!r} bytes")
+    return Model(metadata, _place(header, infos, alignment.value))
 
 
 class _Header:
@@ -124,20 +127,22 @@ class _Header:
         shape = tuple(reversed(self.unpack(f"<{n_dimensions}Q")))
         number, offset = self.unpack("<IQ")
         type_ = self.enum(GGMLQuantizationType, number)
-        block = GGML_QUANT_SIZES[type_][0]
+        block, _ = GGML_QUANT_SIZES[type_]
         if 0 in shape or shape[-1] % block:
             raise self.damaged(f"has tensor {name!r} of shape {list(shape)} in {type_.name}")
         return name, shape, type_, offset
 
 
-def _place(header: _Header, infos: list[tuple[str, tuple[int, ...], GGMLQuantizationType, int]]) -> tuple[Tensor, ...]:
-    start = -(-header.at // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
+def _place(
+    header: _Header, infos: list[tuple[str, tuple[int, ...], GGMLQuantizationType, int]], alignment: int
+) -> tuple[Tensor, ...]:
+    start = aligned(header.at, alignment)
     tensors, end = {}, 0
     for name, shape, type_, offset in sorted(infos, key=lambda info: info[3]):
         block, size = GGML_QUANT_SIZES[type_]
         if name in tensors:
             raise header.damaged(f"has tensor {name!r} twice")
-        if offset % GGUF_DEFAULT_ALIGNMENT or offset < end:
+        if offset % alignment or offset < end:
             raise header.damaged(f"has tensor {name!r} at offset {offset}, unaligned or over another one")
         end = offset + math.prod(shape) // block * size
         if start + end > header.file.size:

@@ -46,16 +46,17 @@ class Layout:
 
 def layout(metadata: Metadata, tensors: Sequence[TensorInfo]) -> Layout:
     """Lay out a file of tensors ``(name, shape in numpy's order, type)``; every tensor is padded, the last one too."""
+    alignment = int(metadata["general.alignment"].value) if "general.alignment" in metadata else GGUF_DEFAULT_ALIGNMENT
     infos, places, place = [], [], 0
     for name, shape, type_ in tensors:
         dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
         infos.append(_string(name) + dimensions + struct.pack("<IQ", type_, place))
         places.append(place)
         block, size = GGML_QUANT_SIZES[type_]
-        place += _aligned(math.prod(shape) // block * size)
+        place += aligned(math.prod(shape) // block * size, alignment)
     keys = b"".join(_string(key) + struct.pack("<I", value.type) + _value(value) for key, value in metadata.items())
     header = struct.pack("<IIQQ", GGUF_MAGIC, GGUF_VERSION, len(tensors), len(metadata)) + keys + b"".join(infos)
-    header = header.ljust(_aligned(len(header)), b"\0")
+    header = header.ljust(aligned(len(header), alignment), b"\0")
     return Layout(header, [len(header) + place for place in places], len(header) + place)
 
 
@@ -71,6 +72,7 @@ def write(path: Path, model: Model, progress: Callable[[int, int], None] = lambd
                 _write(file, data.view(np.uint8).reshape(-1).data, offset)
                 offset += data.nbytes
                 progress(offset, place.total_size)
+    progress(place.total_size, place.total_size)
     return place.total_size
 
 
@@ -81,8 +83,8 @@ def _write(file: int, data: bytes | memoryview, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def _aligned(size: int) -> int:
-    return -(-size // GGUF_DEFAULT_ALIGNMENT) * GGUF_DEFAULT_ALIGNMENT
+def aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
 def _string(text: str) -> bytes:

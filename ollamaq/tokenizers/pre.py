@@ -1,7 +1,7 @@
 """Recognises the pre-tokenizer, how text is cut before merges apply, by its structure in tokenizer.json.
 
-llama.cpp's converter hashes the ids of one text instead, so that any change of the vocabulary hides a pre-tokenizer that
-it knows; the structure stays. Names are llama.cpp's (``src/llama-vocab.cpp``).
+llama.cpp's converter hashes the ids of one text instead, so that any change of the vocabulary hides a pre-tokenizer
+that it knows; the structure stays. Names are llama.cpp's (``src/llama-vocab.cpp``).
 """
 
 from __future__ import annotations

@@ -42,7 +42,6 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = Non
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the tokenizer again") from error
     keys: dict[str, Any] = {
-        "add_space_prefix": checkpoint.tokenizer_config.get("add_prefix_space"),
         "model": "gpt2",
         "pre": name,
         "tokens": tokens,
@@ -51,7 +50,10 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = Non
         **{KEYS[role]: at for role, at in ids.items() if role in KEYS},
         **{ADDED[role]: added for role, added in adds.items() if role in ADDED},
     }
-    metadata = {f"tokenizer.ggml.{key}": _value(value) for key, value in keys.items() if value not in (None, [])}
+    metadata = {f"tokenizer.ggml.{key}": _value(value) for key, value in keys.items() if value != []}
+    prefix = checkpoint.tokenizer_config.get("add_prefix_space")
+    if prefix is not None:
+        metadata = {"tokenizer.ggml.add_space_prefix": Value(GGUFValueType.BOOL, prefix)} | metadata
     metadata |= _templates(checkpoint.chat_templates)
     if vocab_size == NO_BOS_VOCAB_SIZE:
         metadata["tokenizer.ggml.add_bos_token"] = _value(False)
@@ -116,7 +118,8 @@ def _tokens(checkpoint: Checkpoint, vocab_size: int, where: str) -> tuple[list[s
 def _added_tokens(checkpoint: Checkpoint, vocabulary: dict[str, int]) -> dict[str, tuple[int, bool]]:
     """Added tokens with their ids and whether they are special, as transformers has them once it has loaded the files.
 
-    Those of tokenizer.json come first, then tokenizer_config.json's: one that is in no vocabulary gets the next id.
+    First those of tokenizer.json, then tokenizer_config.json's. What is in no vocabulary gets the next id; who speaks
+    last says whether a token is special.
     """
     config, free = checkpoint.tokenizer_config, len(vocabulary)
     listed = [
@@ -128,10 +131,9 @@ def _added_tokens(checkpoint: Checkpoint, vocabulary: dict[str, int]) -> dict[st
     listed += [(token.get("content") if isinstance(token, dict) else token, True) for token in named if token]
     added: dict[str, tuple[int, bool]] = {}
     for text, special in listed:
-        if text not in added:
-            at = vocabulary.get(text, free)
-            added[text] = at, special or _looks_special(text)
-            free = max(free, at + 1)
+        at = added[text][0] if text in added else vocabulary.get(text, free)
+        added[text] = at, special or _looks_special(text)
+        free = max(free, at + 1)
     return added
 
 
