@@ -50,7 +50,7 @@ def main() -> None:
             times["reference"].append(seconds(theirs))
             for level in kernels.LEVELS:
                 module = kernels.load(level)
-                times[level].append(seconds(partial(kernels.quantize, Type.F32, values, type_, out, module)))
+                times[level].append(seconds(partial(kernels.quantize, Type.F32, values, type_, out, kernels=module)))
         speeds = {level: values.size / statistics.median(runs) / 1e6 for level, runs in times.items()}
         line = f"{name:8}{speeds['reference']:10.1f}"
         for level in kernels.LEVELS:

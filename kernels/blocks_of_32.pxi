@@ -80,7 +80,7 @@ cdef inline void put_fifths(const uchar* codes, uchar* out) noexcept nogil:
         out[byte] = bits
 
 
-cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef uchar[32] codes
     cdef Py_ssize_t block
     cdef int e
@@ -98,7 +98,7 @@ cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     return ok
 
 
-cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef uchar[32] codes
     cdef Py_ssize_t block
     cdef int e
@@ -117,7 +117,7 @@ cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     return ok
 
 
-cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef uchar[32] codes
     cdef Py_ssize_t block
     cdef int e
@@ -137,7 +137,7 @@ cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     return ok
 
 
-cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef uchar[32] codes
     cdef Py_ssize_t block
     cdef int e
@@ -158,7 +158,7 @@ cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     return ok
 
 
-cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef Py_ssize_t block
     cdef int e, largest
     cdef float d, inverse
@@ -177,7 +177,7 @@ cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept no
     return ok
 
 
-cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     """A lane is a block. Searches the scale as quantize_row_iq4_nl_impl does with 7 tries to either side."""
     cdef float x[32 * W]
     cdef uchar[32] codes

@@ -4,11 +4,13 @@
 # (ggml/src/ggml-quants.c) on every instruction set. Constants are cast to float: Cython writes them as doubles.
 
 from libc.math cimport fabsf, sqrtf
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 ctypedef unsigned char uchar
 ctypedef unsigned short ushort
-ctypedef bint (*Kernel)(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil
+# ``weights`` is what an importance matrix says of each value, or NULL. With weights the blocks are those of one row.
+ctypedef bint (*Kernel)(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil
 
 cdef extern from * nogil:
     """

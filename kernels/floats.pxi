@@ -22,12 +22,12 @@ cdef inline bint all_finite(const float* values, Py_ssize_t n) noexcept nogil:
     return largest < 0x7f800000
 
 
-cdef bint f32(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+cdef bint f32(const float* values, uchar* out, Py_ssize_t n, const float* weights) noexcept nogil:
     memcpy(out, values, n * sizeof(float))
     return True
 
 
-cdef bint f16(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+cdef bint f16(const float* values, uchar* out, Py_ssize_t n, const float* weights) noexcept nogil:
     cdef ushort* halves = <ushort*> out
     cdef Py_ssize_t i
     cdef int largest = 0
@@ -38,7 +38,7 @@ cdef bint f16(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
     return largest < 0x477ff000  # 65520, which rounds to infinity
 
 
-cdef bint bf16(const float* values, uchar* out, Py_ssize_t n) noexcept nogil:
+cdef bint bf16(const float* values, uchar* out, Py_ssize_t n, const float* weights) noexcept nogil:
     """Ties to even; the largest values round to infinity."""
     cdef ushort* halves = <ushort*> out
     cdef Py_ssize_t i

@@ -165,15 +165,15 @@ cdef inline void put_fifth_bits(const uchar* codes, uchar* out) noexcept nogil:
         out[e] = bits
 
 
-cdef bint q4_k(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q4_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     return with_minimum(values, out, n_blocks, 15, -ONE, 20, 144)
 
 
-cdef bint q5_k(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q5_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     return with_minimum(values, out, n_blocks, 31, -HALF, 15, 176)
 
 
-cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     """A lane is a sub-block of 16. Searches the scale as make_qx_quants does, weighting by the square."""
     cdef float x[16 * W]
     cdef float wx[16 * W]

@@ -56,10 +56,11 @@ cdef Format format_of(int type_id):
     raise ValueError(f"no kernel for ggml type {type_id}")
 
 
-def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out):
+def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out, const float[::1] weights=None):
     """Convert floats of ggml type ``source`` to blocks of ggml type ``target``, without the GIL.
 
-    Returns DONE, NOT_FINITE (an input value) or OVERFLOW (a value or scale of the output).
+    ``weights``, one for each value of a row, tell which matter most. Returns DONE, NOT_FINITE (an input value) or
+    OVERFLOW (a value or scale of the output).
     """
     cdef Format format = format_of(target)
     cdef Py_ssize_t width = 4 if source == F32 else 2
@@ -70,18 +71,32 @@ def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out):
         raise ValueError(f"{stored.shape[0]} bytes of type {source} do not make {out.shape[0]} bytes of type {target}")
     if n == 0:
         return DONE
-    cdef float buffer[TILE]
+    cdef Py_ssize_t step = TILE  # with weights: a row
+    cdef const float* weight = NULL
+    if weights is not None:
+        step = weights.shape[0]
+        if step == 0 or n % step or step % format.block:
+            raise ValueError(f"{step} weights are not a row of {n} values")
+        weight = &weights[0]
+    cdef float tile[TILE]
+    cdef float* buffer = tile
     cdef uchar* place = &out[0]
     cdef const void* first = &stored[0]
-    cdef bint ok = True
+    cdef bint ok = True, finite = True
+    if step > TILE:
+        buffer = <float*> malloc(step * sizeof(float))
+        if buffer == NULL:
+            raise MemoryError
     with nogil:
         while at < n:
-            count = min(<Py_ssize_t> TILE, n - at)
+            count = min(step, n - at)
             widen(source, first, at, count, buffer)
-            if not all_finite(buffer, count):
-                with gil:
-                    return NOT_FINITE
-            ok &= format.kernel(buffer, place, count // format.block)
+            finite = all_finite(buffer, count)
+            if not finite:
+                break
+            ok &= format.kernel(buffer, place, count // format.block, weight)
             place += count // format.block * format.size
             at += count
-    return DONE if ok else OVERFLOW
+    if step > TILE:
+        free(buffer)
+    return NOT_FINITE if not finite else DONE if ok else OVERFLOW

@@ -43,7 +43,7 @@ def theirs(type_, values):
 
 def ours(type_, values, level, source=Type.F32):
     out = np.full((len(values), kernels.row_bytes(type_, values.shape[1])), 0xAA, np.uint8)
-    return out, kernels.quantize(source, values, type_, out, kernels.load(level))
+    return out, kernels.quantize(source, values, type_, out, kernels=kernels.load(level))
 
 
 def finite_scales(type_, blocks):

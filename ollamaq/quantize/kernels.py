@@ -34,7 +34,15 @@ class Outcome(IntEnum):
 class Kernels(Protocol):
     """A compiled module."""
 
-    def quantize(self, source: int, stored: memoryview, target: int, out: memoryview, /) -> int: ...
+    def quantize(
+        self,
+        source: int,
+        stored: memoryview,
+        target: int,
+        out: memoryview,
+        weights: NDArray[np.float32] | None = None,
+        /,
+    ) -> int: ...
 
 
 def load(level: str) -> Kernels:
@@ -61,7 +69,13 @@ def row_bytes(type_: Type, n_values: int) -> int:
 
 
 def quantize(
-    source: Type, stored: NDArray[Any], target: Type, out: NDArray[np.uint8], kernels: Kernels | None = None
+    source: Type,
+    stored: NDArray[Any],
+    target: Type,
+    out: NDArray[np.uint8],
+    weights: NDArray[np.float32] | None = None,
+    *,
+    kernels: Kernels | None = None,
 ) -> Outcome:
     """Convert rows to blocks, without the GIL.
 
@@ -70,10 +84,11 @@ def quantize(
         stored: rows of float32, float16 or bfloat16 bits, C-contiguous.
         target: the type to write.
         out: takes the blocks: ``(n_rows, row_bytes(target, values in a row))``, C-contiguous.
+        weights: how much each value of a row matters (an importance matrix), if that is known.
         kernels: those to use instead of the best.
 
     Raises:
         ValueError: the sizes do not fit, or there is no kernel for the type.
     """
     flat = np.ascontiguousarray(stored).reshape(-1).view(np.uint8)
-    return Outcome((kernels or load(LEVEL)).quantize(source, flat.data, target, out.reshape(-1).data))
+    return Outcome((kernels or load(LEVEL)).quantize(source, flat.data, target, out.reshape(-1).data, weights))
