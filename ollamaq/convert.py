@@ -31,7 +31,8 @@ OUTTYPES = {
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
 MAX_SIZE = 1 << 31
-"""Of any number of heads, layers, tokens or columns."""
+"""Of any number of heads, tokens or columns."""
+MAX_LAYERS = 1000
 
 
 def native_outtype(checkpoint: Checkpoint) -> str:
@@ -52,6 +53,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
 
     Raises:
         ModelRefused: the architecture or the tokenizer is not supported, or tensors are missing, unknown or misshapen.
+        UsageError: llama.cpp knows no pre-tokenizer ``pre``.
     """
     where = str(checkpoint.path / "config.json")
     family = family_of(checkpoint.config, where)
@@ -85,7 +87,7 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
         config |= rope_keys(config)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
-    if config["num_hidden_layers"] > len(checkpoint.tensors):
+    if config["num_hidden_layers"] > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
             f"{where} has num_hidden_layers = {config['num_hidden_layers']}, and there are"
             f" {len(checkpoint.tensors)} tensors",

@@ -216,6 +216,13 @@ def test_a_pipe_is_not_waited_for(tiny_checkpoint):
     refusal(path, r"config\.json is missing")
 
 
+def test_a_rule_at_the_top_of_a_readme_is_no_front_matter(tiny_checkpoint):
+    path = tiny_checkpoint()
+    for text in ("", "---", "---\n: [\n----\n", "# Title\n---\na: [\n---\n"):
+        (path / "README.md").write_text(text)
+        assert open_checkpoint(path).model_card == {}
+
+
 BOMB = "a: &a [1, 1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk"))  # noqa: B905
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ollamaq.architectures.family import with_row_order
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.convert import CASTS, convert, native_outtype
-from ollamaq.errors import ModelRefused
+from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.gguf.writer import write
 from ollamaq.tensors import Tensor, to_float32
@@ -163,6 +163,12 @@ def test_pre_tokenizer_can_be_named(tiny_checkpoint):
         convert(open_checkpoint(path), "f16")
     metadata = convert(open_checkpoint(path), "f16", pre="gpt-2").metadata
     assert metadata["tokenizer.ggml.pre"].value == "gpt-2"
+
+
+def test_a_pre_tokenizer_that_llama_cpp_does_not_know_is_refused(tiny_checkpoint):
+    with pytest.raises(UsageError, match="unknown pre-tokenizer 'lama-bpe'") as refused:
+        convert(open_checkpoint(tiny_checkpoint()), "f16", pre="lama-bpe")
+    assert "llama-bpe" in refused.value.next_step
 
 
 SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}

@@ -21,6 +21,7 @@ TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_t
 
 MAX_BYTES = {TOKENIZER: 200_000_000, INDEX: 100_000_000}
 MAX_BYTES_OTHERWISE = 10_000_000
+FENCE = "---"
 MAX_FRONT_MATTER = 100_000
 MAX_NODES = 10_000
 """Of a model card's front matter, where YAML's aliases let few bytes stand for billions."""
@@ -135,11 +136,11 @@ def _templates(path: Path, tokenizer_config: dict[str, Any]) -> tuple[dict[str, 
 def _model_card(path: Path) -> dict[str, Any]:
     if not (path / MODEL_CARD).exists():
         return {}
-    front, fence, _ = _text(path, MODEL_CARD).partition("\n---")
-    if not front.startswith("---") or not fence:
+    first, *lines = _text(path, MODEL_CARD).splitlines() or [""]
+    if first != FENCE or FENCE not in lines:
         return {}
-    if len(front) > MAX_FRONT_MATTER:
-        raise ModelRefused(f"{path / MODEL_CARD} has front matter of {len(front):,} characters", next_step="shorten it")
+    if (size := sum(map(len, lines[: lines.index(FENCE)]))) > MAX_FRONT_MATTER:
+        raise ModelRefused(f"{path / MODEL_CARD} has front matter of {size:,} characters", next_step="shorten it")
     try:
         card: dict[str, Any] = gguf.Metadata.load_model_card(path)
     except Exception as error:  # PyYAML's errors are of many kinds

@@ -6,10 +6,11 @@ that it knows; the structure stays. Names are llama.cpp's (``src/llama-vocab.cpp
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from ollamaq.errors import ModelRefused
+from ollamaq.errors import ModelRefused, UsageError
 
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -29,6 +30,32 @@ IGNORES_MERGES = {"llama-bpe"}
 """Where llama.cpp takes a word that is in the vocabulary whole, as Llama 3's ``ignore_merges`` does."""
 WITHOUT = {"llama-bpe": "smaug-bpe"}
 """The same cuts for a tokenizer that does not."""
+
+NAMES = frozenset(
+    """
+a.x-4.0 afmoe bailingmoe bailingmoe2 bloom chameleon chatglm-bpe codeshell cohere2moe command-r dbrx deepseek-coder
+deepseek-llm deepseek-r1-qwen deepseek-v3 default exaone exaone-moe exaone4 f2llmv2 falcon falcon-h1 falcon3 gemma4
+gigachat glm4 glm5 gpt-2 gpt-4o gpt3-finnish granite-docling granite-embed-multi-311m granite-embed-multi-97m grok-2
+hunyuan hunyuan-dense hy_v4 jais jais-2 jina-de jina-es jina-v1-en jina-v2-code jina-v2-de jina-v2-es jina-v5-nano
+joyai-llm kanana2 kimi-k2 kormo laguna lfm2 llada-moe llama-bpe llama-v3 llama3 llama4 megrez mellum mellum2
+midm-2.0 minerva-7b minicpm5 minimax-m2 mmbert modern-bert mpt olmo phi-2 pixtral poro-chat qwen2 qwen35 refact
+roberta-bpe sarvam-moe seed-coder smaug-bpe smollm solar-open spark2_5 stablelm2 starcoder superbpe talkie tekken
+tiny_aya trillion ufakzeka viking whitespace youtu
+""".split()  # noqa: SIM905
+)
+"""Every name that llama.cpp knows for byte-level BPE; with any other it refuses to load the model."""
+
+
+def named(name: str) -> str:
+    """A pre-tokenizer that the user names.
+
+    Raises:
+        UsageError: llama.cpp does not know it.
+    """
+    if name in NAMES:
+        return name
+    nearest = difflib.get_close_matches(name, sorted(NAMES), n=3, cutoff=0)
+    raise UsageError(f"unknown pre-tokenizer {name!r}", next_step=f"the nearest: {', '.join(nearest)}")
 
 
 def recognise(tokenizer: dict[str, Any], where: str) -> str:

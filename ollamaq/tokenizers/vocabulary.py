@@ -9,7 +9,7 @@ from gguf import GGUFValueType, TokenType
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Value
-from ollamaq.tokenizers.pre import recognise
+from ollamaq.tokenizers.pre import named, recognise
 from ollamaq.tokenizers.special import ADDED, KEYS, special_tokens
 
 LOOK_SPECIAL = {"<pad>", "<mask>", "<2mass>", "[@BOS@]"}
@@ -32,11 +32,12 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = Non
 
     Raises:
         ModelRefused: the tokenizer is of another kind, damaged, or larger than the embedding.
+        UsageError: llama.cpp knows no pre-tokenizer ``pre``.
     """
     where = str(checkpoint.path / "tokenizer.json")
     try:
         tokens, types = _tokens(checkpoint, vocab_size, where)
-        name = pre or recognise(checkpoint.tokenizer, where)
+        name = named(pre) if pre else recognise(checkpoint.tokenizer, where)
         merges = [_merge(merge) for merge in checkpoint.tokenizer["model"]["merges"]]
         ids, adds = special_tokens(checkpoint.tokenizer, checkpoint.tokenizer_config, checkpoint.config)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
