@@ -46,6 +46,8 @@ cdef extern from * nogil:
     #define HALF 0.5f
     #define ONE 1.f
     #define STEP 0.1f
+    #define TWENTIETH 0.05f
+    #define NINE_TENTHS 0.9f
     """
     int float_bits(float x) noexcept
     float bits_float(int bits) noexcept
@@ -56,7 +58,7 @@ cdef extern from * nogil:
     int round_away(float x) noexcept
     ushort to_half(float x) noexcept
     float from_half(ushort half) noexcept
-    const float GROUP_MAX_EPS, ZERO, HALF, ONE, STEP
+    const float GROUP_MAX_EPS, ZERO, HALF, ONE, STEP, TWENTIETH, NINE_TENTHS
 
 
 cdef inline bint put_half(float value, uchar* out) noexcept nogil:

@@ -1,100 +1,67 @@
-# Q4_K, Q5_K and Q6_K: super-blocks of 256 values, whose sub-blocks of 32 or 16 have scales of their own.
+# Q2_K to Q6_K: super-blocks of 256 values, whose sub-blocks of 32 or 16 have scales of their own. A lane is a sub-block.
+
+
+cdef inline void importance(
+    const float* x, const float* weights, Py_ssize_t n, int width, float times, float* sigma, float* weight
+) noexcept nogil:
+    """An importance matrix's weights, by lane, each times the root of what ``times`` the mean square of its super-block
+    and its own square add up to; ``sigma`` gets the former."""
+    cdef int i, e, per = 256 // width, s
+    cdef float total
+    load(weights, n * per, width, weight)
+    for s in range(W // per):
+        total = ZERO
+        for i in range(per * s, per * s + per):
+            for e in range(width):
+                total += x[e * W + i] * x[e * W + i]
+        total = times * total / <float> 256
+        for i in range(per * s, per * s + per):
+            sigma[i] = total
+    for e in range(width):
+        for i in range(W):
+            weight[e * W + i] *= sqrtf(sigma[i] + x[e * W + i] * x[e * W + i])
 
 
 cdef inline bint with_minimum(
-    const float* values, uchar* out, Py_ssize_t n_blocks, int nmax, float rmin, int n_steps, int block_bytes
+    const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights, int nmax, float rmin, int n_steps,
+    int block_bytes,
 ) noexcept nogil:
-    """Q4_K and Q5_K: a lane is a sub-block of 32. Searches scale and minimum as make_qkx2_quants does."""
+    """Q4_K and Q5_K."""
     cdef float x[32 * W]
     cdef float weight[32 * W]
-    cdef float level[32 * W]
     cdef uchar codes[32 * W]
-    cdef float[W] low, high, sum_w, sum_x, scale, best, inverse, best_inverse, best_low
-    cdef float[W] sum_l, sum_l2, sum_xl, try_scale, try_low, error, d, dm
-    cdef int[W] flat, sub_scale, sub_min
-    cdef int i, e, step, l, better, s
-    cdef float v, wl, w, det, a, b, factor
+    cdef float[W] scale, minimum, sum_weight, inverse, base, d, dm
+    cdef int[W] first
+    cdef int i, e, s
     cdef Py_ssize_t block = 0, n
     cdef bint ok = True
     while block < n_blocks:
         n = min(W // 8, n_blocks - block)
         load(values + block * 256, n * 8, 32, x)
-        for i in range(W):
-            sum_x[i] = ZERO
-        for e in range(32):
+        if weights != NULL:
+            importance(x, weights + block * 256, n, 32, 2, d, weight)
+            find_scale_and_minimum(
+                x, weight, 32, nmax, -NINE_TENTHS, TWENTIETH, 36, False, True, scale, minimum, sum_weight, inverse, base, first
+            )
+        else:
             for i in range(W):
-                sum_x[i] += x[e * W + i] * x[e * W + i]
-        for i in range(W):
-            sum_x[i] = sqrtf(sum_x[i] / <float> 32)
-        for e in range(32):
-            for i in range(W):
-                weight[e * W + i] = sum_x[i] + fabsf(x[e * W + i])
-        for i in range(W):
-            low[i] = x[i]
-            high[i] = x[i]
-            sum_w[i] = weight[i]
-            sum_x[i] = weight[i] * x[i]
-        for e in range(1, 32):
-            for i in range(W):
-                v = x[e * W + i]
-                low[i] = select_float(v < low[i], v, low[i])
-                high[i] = select_float(v > high[i], v, high[i])
-                sum_w[i] += weight[e * W + i]
-                sum_x[i] += weight[e * W + i] * v
-        for i in range(W):
-            low[i] = select_float(low[i] > ZERO, ZERO, low[i])
-            flat[i] = high[i] == low[i]
-            inverse[i] = nmax / (high[i] - low[i])
-            scale[i] = ONE / inverse[i]
-            best[i] = ZERO
-            best_inverse[i] = inverse[i]
-            best_low[i] = low[i]
-        for e in range(32):
-            for i in range(W):
-                l = clamp_int(0, nearest_int(inverse[i] * (x[e * W + i] - low[i])), nmax)
-                v = scale[i] * l + low[i] - x[e * W + i]
-                best[i] += weight[e * W + i] * (v * v)
-        for step in range(n_steps + 1):
-            factor = rmin + STEP * step + nmax
-            for i in range(W):
-                inverse[i] = factor / (high[i] - low[i])
-                sum_l[i] = ZERO
-                sum_l2[i] = ZERO
-                sum_xl[i] = ZERO
+                d[i] = ZERO
             for e in range(32):
                 for i in range(W):
-                    l = clamp_int(0, nearest_int(inverse[i] * (x[e * W + i] - low[i])), nmax)
-                    level[e * W + i] = l
-                    wl = weight[e * W + i] * l
-                    sum_l[i] += wl
-                    sum_l2[i] += wl * l
-                    sum_xl[i] += wl * x[e * W + i]
+                    d[i] += x[e * W + i] * x[e * W + i]
             for i in range(W):
-                det = sum_w[i] * sum_l2[i] - sum_l[i] * sum_l[i]
-                a = (sum_w[i] * sum_xl[i] - sum_x[i] * sum_l[i]) / det
-                b = (sum_l2[i] * sum_x[i] - sum_l[i] * sum_xl[i]) / det
-                a = select_float(b > ZERO, sum_xl[i] / sum_l2[i], a)
-                b = select_float(b > ZERO, ZERO, b)
-                try_scale[i] = a
-                try_low[i] = b
-                error[i] = ZERO
-                sum_l2[i] = det
+                d[i] = sqrtf(d[i] / <float> 32)
             for e in range(32):
                 for i in range(W):
-                    v = try_scale[i] * level[e * W + i] + try_low[i] - x[e * W + i]
-                    error[i] += weight[e * W + i] * (v * v)
-            for i in range(W):
-                better = (sum_l2[i] > ZERO) & (error[i] < best[i])
-                best[i] = select_float(better, error[i], best[i])
-                scale[i] = select_float(better, try_scale[i], scale[i])
-                best_inverse[i] = select_float(better, inverse[i], best_inverse[i])
-                best_low[i] = select_float(better, low[i], best_low[i])
-                low[i] = select_float(better, try_low[i], low[i])
-        for i in range(W):
-            scale[i] = select_float(flat[i], ZERO, scale[i])
-            low[i] = -low[i]
+                    weight[e * W + i] = d[i] + fabsf(x[e * W + i])
+            find_scale_and_minimum(
+                x, weight, 32, nmax, rmin, STEP, n_steps, False, False, scale, minimum, sum_weight, inverse, base, first
+            )
         for s in range(n):
-            ok &= put_scales(scale + 8 * s, low + 8 * s, out + s * block_bytes, d + 8 * s, dm + 8 * s)
+            ok &= put_scales(
+                scale + 8 * s, minimum + 8 * s, NULL if weights == NULL else sum_weight + 8 * s, out + s * block_bytes,
+                d + 8 * s, dm + 8 * s,
+            )
         for i in range(8 * n, W):
             d[i] = ONE
             dm[i] = ZERO
@@ -102,10 +69,9 @@ cdef inline bint with_minimum(
             for i in range(W):
                 codes[e * W + i] = clamp_int(0, nearest_int((x[e * W + i] + dm[i]) / d[i]), nmax)
         for i in range(8 * n):
-            if not d[i]:  # its scale is lost in the super-block's: the levels of the search stay
+            if not d[i]:  # its scale is lost in the super-block's: the codes of the search stay
                 for e in range(32):
-                    v = best_inverse[i] * (x[e * W + i] - best_low[i])
-                    codes[e * W + i] = 0 if flat[i] else clamp_int(0, nearest_int(v), nmax)
+                    codes[e * W + i] = level_of(x[e * W + i], inverse[i], base[i], nmax, first[i], weights != NULL)
         for s in range(n):
             if nmax == 15:
                 put_nibbles(codes + 8 * s, out + 16)
@@ -118,31 +84,38 @@ cdef inline bint with_minimum(
 
 
 cdef inline bint put_scales(
-    const float* scale, const float* minimum, uchar* out, float* d, float* dm
+    const float* scale, const float* minimum, const float* weight, uchar* out, float* d, float* dm
 ) noexcept nogil:
-    """d, dmin and the 6-bit scales and minima of 8 sub-blocks, in 16 bytes; what they come to goes to ``d``, ``dm``."""
+    """d, dmin and the 6-bit scales and minima of 8 sub-blocks, in 16 bytes; what they come to goes to ``d``, ``dm``.
+
+    ``weight``, what each sub-block weighs, is NULL where there is no importance matrix.
+    """
     cdef float max_scale = ZERO, max_min = ZERO, inv_scale, inv_min
     cdef uchar[8] ls, lm
     cdef int j
     cdef bint ok
-    for j in range(8):
-        if scale[j] > max_scale:
-            max_scale = scale[j]
-        if minimum[j] > max_min:
-            max_min = minimum[j]
-    inv_scale = <float> 63 / max_scale if max_scale > ZERO else ZERO
-    inv_min = <float> 63 / max_min if max_min > ZERO else ZERO
-    for j in range(8):
-        ls[j] = min(63, <int> (<uchar> nearest_int(inv_scale * scale[j])))
-        lm[j] = min(63, <int> (<uchar> nearest_int(inv_min * minimum[j])))
-    ok = put_half(max_scale / <float> 63, out)
-    ok &= put_half(max_min / <float> 63, out + 2)
+    if weight != NULL:
+        max_scale = scale_of_scales(8, 63, scale, ls, weight)
+        max_min = scale_of_scales(8, 63, minimum, lm, weight)
+    else:
+        for j in range(8):
+            max_scale = scale[j] if scale[j] > max_scale else max_scale
+            max_min = minimum[j] if minimum[j] > max_min else max_min
+        inv_scale = <float> 63 / max_scale if max_scale > ZERO else ZERO
+        inv_min = <float> 63 / max_min if max_min > ZERO else ZERO
+        for j in range(8):
+            ls[j] = min(63, <int> (<uchar> nearest_int(inv_scale * scale[j])))
+            lm[j] = min(63, <int> (<uchar> nearest_int(inv_min * minimum[j])))
+        max_scale = max_scale / <float> 63
+        max_min = max_min / <float> 63
+    ok = put_half(max_scale, out)
+    ok &= put_half(max_min, out + 2)
     for j in range(4):
         out[4 + j] = ls[j] | (ls[j + 4] >> 4) << 6
         out[8 + j] = lm[j] | (lm[j + 4] >> 4) << 6
         out[12 + j] = (ls[j + 4] & 15) | (lm[j + 4] & 15) << 4
-    max_scale = from_half(to_half(max_scale / <float> 63))
-    max_min = from_half(to_half(max_min / <float> 63))
+    max_scale = from_half(to_half(max_scale))
+    max_min = from_half(to_half(max_min))
     for j in range(8):
         d[j] = max_scale * ls[j]
         dm[j] = max_min * lm[j]
@@ -166,66 +139,271 @@ cdef inline void put_fifth_bits(const uchar* codes, uchar* out) noexcept nogil:
 
 
 cdef bint q4_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
-    return with_minimum(values, out, n_blocks, 15, -ONE, 20, 144)
+    return with_minimum(values, out, n_blocks, weights, 15, -ONE, 20, 144)
 
 
 cdef bint q5_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
-    return with_minimum(values, out, n_blocks, 31, -HALF, 15, 176)
+    return with_minimum(values, out, n_blocks, weights, 31, -HALF, 15, 176)
 
 
-cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
-    """A lane is a sub-block of 16. Searches the scale as make_qx_quants does, weighting by the square."""
+cdef bint q2_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef float x[16 * W]
-    cdef float wx[16 * W]
+    cdef float weight[16 * W]
     cdef uchar codes[16 * W]
-    cdef float[W] amax, largest, scale, best, inverse, best_inverse, sum_lx, sum_l2, d
-    cdef int[W] nothing
-    cdef int i, e, step, l, better, s
-    cdef float v, w, factor
+    cdef float[W] scale, minimum, sum_weight, inverse, base, d, dm
+    cdef int[W] first
+    cdef int i, e, s
     cdef Py_ssize_t block = 0, n
     cdef bint ok = True
     while block < n_blocks:
         n = min(W // 16, n_blocks - block)
         load(values + block * 256, n * 16, 16, x)
-        for i in range(W):
-            amax[i] = ZERO
-            largest[i] = ZERO
-        for e in range(16):
-            for i in range(W):
-                v = fabsf(x[e * W + i])
-                better = v > amax[i]
-                amax[i] = select_float(better, v, amax[i])
-                largest[i] = select_float(better, x[e * W + i], largest[i])
-                w = x[e * W + i] * x[e * W + i]
-                wx[e * W + i] = w * x[e * W + i]
-        for step in range(-10, 10):  # the first is the plain scale; the step at 0 would repeat it
-            if step == 0:
-                continue
-            factor = <float> -32 if step == -10 else -(<float> 32 + STEP * step)
-            for i in range(W):
-                inverse[i] = factor / largest[i]
-                sum_lx[i] = ZERO
-                sum_l2[i] = ZERO
+        if weights != NULL:
+            importance(x, weights + block * 256, n, 16, 1, d, weight)
+            find_scale_and_minimum(
+                x, weight, 16, 3, -NINE_TENTHS, TWENTIETH, 36, False, True, scale, minimum, sum_weight, inverse, base, first
+            )
+        else:
             for e in range(16):
                 for i in range(W):
-                    l = clamp_int(-32, nearest_int(inverse[i] * x[e * W + i]), 31)
-                    w = x[e * W + i] * x[e * W + i]
-                    sum_lx[i] += wx[e * W + i] * l
-                    sum_l2[i] += w * l * l
-            if step == -10:
+                    weight[e * W + i] = fabsf(x[e * W + i])
+            find_scale_and_minimum(
+                x, weight, 16, 3, -HALF, STEP, 15, True, False, scale, minimum, sum_weight, inverse, base, first
+            )
+        for s in range(n):
+            ok &= put_nibble_scales(
+                scale + 16 * s, minimum + 16 * s, NULL if weights == NULL else sum_weight + 16 * s, out + 84 * s,
+                d + 16 * s, dm + 16 * s,
+            )
+        for i in range(16 * n, W):
+            d[i] = ONE
+            dm[i] = ZERO
+        for e in range(16):
+            for i in range(W):
+                codes[e * W + i] = clamp_int(0, nearest_int((x[e * W + i] + dm[i]) / d[i]), 3)
+        for i in range(16 * n):
+            if not d[i]:
+                for e in range(16):
+                    codes[e * W + i] = level_of(x[e * W + i], inverse[i], base[i], 3, first[i], weights != NULL)
+        for s in range(n):
+            put_pairs(codes + 16 * s, out + 16)
+            out += 84
+        block += n
+    return ok
+
+
+cdef inline bint put_nibble_scales(
+    const float* scale, const float* minimum, const float* weight, uchar* out, float* d, float* dm
+) noexcept nogil:
+    """The 4-bit scales and minima of 16 sub-blocks, and d and dmin behind 64 bytes of codes."""
+    cdef float max_scale = ZERO, max_min = ZERO, factor
+    cdef uchar[16] ls, lm
+    cdef int j
+    cdef bint ok
+    memset(ls, 0, 16)
+    memset(lm, 0, 16)
+    if weight != NULL:
+        max_scale = scale_of_scales(16, 15, scale, ls, weight)
+        max_min = scale_of_scales(16, 15, minimum, lm, weight)
+    else:
+        for j in range(16):
+            max_scale = scale[j] if scale[j] > max_scale else max_scale
+            max_min = minimum[j] if minimum[j] > max_min else max_min
+        if max_scale > ZERO:
+            factor = <float> 15 / max_scale
+            for j in range(16):
+                ls[j] = <uchar> nearest_int(factor * scale[j])
+            max_scale = max_scale / <float> 15
+        if max_min > ZERO:
+            factor = <float> 15 / max_min
+            for j in range(16):
+                lm[j] = <uchar> nearest_int(factor * minimum[j])
+            max_min = max_min / <float> 15
+    ok = put_half(max_scale, out + 80)
+    ok &= put_half(max_min, out + 82)
+    max_scale = from_half(to_half(max_scale))
+    max_min = from_half(to_half(max_min))
+    for j in range(16):
+        out[j] = <uchar> (ls[j] | lm[j] << 4)
+        d[j] = max_scale * (out[j] & 15)
+        dm[j] = max_min * (out[j] >> 4)
+    return ok
+
+
+cdef inline void put_pairs(const uchar* codes, uchar* out) noexcept nogil:
+    """The low 2 bits of 256 codes in 64 bytes."""
+    cdef int half, j, e, k, bits
+    for half in range(2):
+        for j in range(2):
+            for e in range(16):
+                bits = 0
+                for k in range(4):
+                    bits |= (codes[e * W + 8 * half + j + 2 * k] & 3) << 2 * k
+                out[32 * half + 16 * j + e] = bits
+
+
+cdef bint q3_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
+    cdef float x[16 * W]
+    cdef float weight[16 * W]
+    cdef uchar codes[16 * W]
+    cdef uchar found[16 * W]
+    cdef float[W] scale, sum_weight, largest, inverse, d
+    cdef int i, e, s
+    cdef Py_ssize_t block = 0, n
+    cdef bint ok = True
+    while block < n_blocks:
+        n = min(W // 16, n_blocks - block)
+        load(values + block * 256, n * 16, 16, x)
+        if weights != NULL:
+            importance(x, weights + block * 256, n, 16, 2, d, weight)
+            for i in range(W):
+                sum_weight[i] = ZERO
+            for e in range(16):
                 for i in range(W):
-                    scale[i] = select_float(sum_l2[i] != ZERO, sum_lx[i] / sum_l2[i], ZERO)
-                    best[i] = scale[i] * sum_lx[i]
-                    best_inverse[i] = inverse[i]
-            else:
-                for i in range(W):
-                    better = (sum_l2[i] > ZERO) & (sum_lx[i] * sum_lx[i] > best[i] * sum_l2[i])
-                    v = sum_lx[i] / sum_l2[i]
-                    scale[i] = select_float(better, v, scale[i])
-                    best[i] = select_float(better, v * sum_lx[i], best[i])
-                    best_inverse[i] = select_float(better, inverse[i], best_inverse[i])
+                    sum_weight[i] += weight[e * W + i]
+            find_scale(x, weight, 16, 4, largest, scale, inverse)
+        else:
+            refine_scale(x, found, scale)
+        for s in range(n):
+            ok &= put_six_bit_scales(
+                scale + 16 * s, NULL if weights == NULL else sum_weight + 16 * s, out + 110 * s, d + 16 * s
+            )
+        for i in range(16 * n, W):
+            d[i] = ONE
+        for e in range(16):
+            for i in range(W):
+                codes[e * W + i] = clamp_int(-4, nearest_int(x[e * W + i] / d[i]), 3) + 4
+        for i in range(16 * n):
+            if not d[i]:
+                for e in range(16):
+                    if weights != NULL:
+                        codes[e * W + i] = code_of(x[e * W + i], inverse[i], 4, largest[i])
+                    else:
+                        codes[e * W + i] = found[e * W + i]
+        for s in range(n):
+            put_third_bits(codes + 16 * s, out)
+            put_pairs(codes + 16 * s, out + 32)
+            out += 110
+        block += n
+    return ok
+
+
+cdef inline void refine_scale(const float* x, uchar* codes, float* scale) noexcept nogil:
+    """Q3_K's search without weights: codes from -4 to 3 that change one by one while it helps (make_q3_quants)."""
+    cdef float level[16 * W]
+    cdef float[W] amax, signed_max, sum_lx, sum_l2
+    cdef int i, e, l, attempt, changed, better
+    cdef float v, w, wx, slx, sl2, new
+    for i in range(W):
+        amax[i] = ZERO
+        signed_max[i] = ZERO
+        sum_lx[i] = ZERO
+        sum_l2[i] = ZERO
+    for e in range(16):
         for i in range(W):
-            scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, scale[i])
+            v = fabsf(x[e * W + i])
+            better = v > amax[i]
+            amax[i] = select_float(better, v, amax[i])
+            signed_max[i] = select_float(better, x[e * W + i], signed_max[i])
+    for i in range(W):
+        scale[i] = <float> -4 / signed_max[i]
+    for e in range(16):
+        for i in range(W):
+            v = x[e * W + i]
+            l = clamp_int(-4, nearest_int(scale[i] * v), 3)
+            level[e * W + i] = l
+            w = v * v
+            sum_lx[i] += w * v * l
+            sum_l2[i] += w * l * l
+    for attempt in range(5):
+        changed = 0
+        for e in range(16):
+            for i in range(W):
+                v = x[e * W + i]
+                w = v * v
+                wx = w * v
+                slx = sum_lx[i] - wx * level[e * W + i]
+                sl2 = sum_l2[i] - w * level[e * W + i] * level[e * W + i]
+                new = clamp_int(-4, nearest_int(v * sl2 / slx), 3)
+                better = (slx > ZERO) & (new != level[e * W + i])
+                slx += wx * new
+                sl2 += w * new * new
+                better &= (sl2 > ZERO) & (slx * slx * sum_l2[i] > sum_lx[i] * sum_lx[i] * sl2)
+                sum_lx[i] = select_float(better, slx, sum_lx[i])
+                sum_l2[i] = select_float(better, sl2, sum_l2[i])
+                level[e * W + i] = select_float(better, new, level[e * W + i])
+                changed |= better
+        if not changed:
+            break
+    for e in range(16):
+        for i in range(W):
+            codes[e * W + i] = 0 if amax[i] < GROUP_MAX_EPS else <int> level[e * W + i] + 4
+    for i in range(W):
+        v = select_float(sum_l2[i] > ZERO, sum_lx[i] / sum_l2[i], ZERO)
+        scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, v)
+
+
+cdef inline bint put_six_bit_scales(const float* scale, const float* weight, uchar* out, float* d) noexcept nogil:
+    """The 6-bit scales of 16 sub-blocks in 12 bytes, and d, behind 96 bytes of codes."""
+    cdef float largest = ZERO, max_scale = ZERO, inverse = ZERO
+    cdef uchar[16] codes
+    cdef int j
+    cdef bint ok
+    memset(codes, 0, 16)
+    if weight != NULL:
+        max_scale = signed_scale_of_scales(16, 32, scale, codes, weight)
+    else:
+        for j in range(16):
+            if fabsf(scale[j]) > largest:
+                largest = fabsf(scale[j])
+                max_scale = scale[j]
+        if max_scale:
+            inverse = <float> -32 / max_scale
+            for j in range(16):
+                codes[j] = clamp_int(-32, <signed char> nearest_int(inverse * scale[j]), 31) + 32
+            max_scale = ONE / inverse
+    memset(out + 96, 0, 12)
+    for j in range(16):
+        out[96 + j % 8] |= (codes[j] & 15) << 4 * (j // 8)
+        out[104 + j % 4] |= (codes[j] >> 4) << 2 * (j // 4)
+    ok = put_half(max_scale, out + 108)
+    max_scale = from_half(to_half(max_scale))
+    for j in range(16):
+        d[j] = max_scale * (codes[j] - 32)
+    return ok
+
+
+cdef inline void put_third_bits(const uchar* codes, uchar* out) noexcept nogil:
+    """Bit 2 of code j as bit j / 32 of byte j % 32."""
+    cdef int half, e, j, bits
+    for half in range(2):
+        for e in range(16):
+            bits = 0
+            for j in range(8):
+                bits |= (codes[e * W + 2 * j + half] >> 2) << j
+            out[16 * half + e] = bits
+
+
+cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
+    """Weights are the squares, or those of the importance matrix as they are."""
+    cdef float x[16 * W]
+    cdef float weight[16 * W]
+    cdef uchar codes[16 * W]
+    cdef float[W] largest, scale, inverse, d
+    cdef int[W] nothing
+    cdef int i, e, s
+    cdef Py_ssize_t block = 0, n
+    cdef bint ok = True
+    while block < n_blocks:
+        n = min(W // 16, n_blocks - block)
+        load(values + block * 256, n * 16, 16, x)
+        if weights != NULL:
+            load(weights + block * 256, n * 16, 16, weight)
+        else:
+            for e in range(16):
+                for i in range(W):
+                    weight[e * W + i] = x[e * W + i] * x[e * W + i]
+        find_scale(x, weight, 16, 32, largest, scale, inverse)
         for s in range(n):
             ok &= put_scales_16(scale + 16 * s, out + 210 * s, d + 16 * s, nothing + s)
         for i in range(16 * n, W):
@@ -234,10 +412,9 @@ cdef bint q6_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float
             for i in range(W):
                 codes[e * W + i] = clamp_int(-32, nearest_int(x[e * W + i] / d[i]), 31) + 32
         for i in range(16 * n):
-            if not d[i]:  # its scale is lost in the super-block's: the levels of the search stay
+            if not d[i]:  # its scale is lost in the super-block's: the codes of the search stay
                 for e in range(16):
-                    l = clamp_int(-32, nearest_int(best_inverse[i] * x[e * W + i]), 31) + 32
-                    codes[e * W + i] = 0 if amax[i] < GROUP_MAX_EPS else l
+                    codes[e * W + i] = code_of(x[e * W + i], inverse[i], 32, largest[i])
         for s in range(n):
             if nothing[s]:
                 memset(out, 0, 210)

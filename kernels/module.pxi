@@ -8,6 +8,8 @@ cdef enum:  # ids of ggml_type
     Q5_0 = 6
     Q5_1 = 7
     Q8_0 = 8
+    Q2_K = 10
+    Q3_K = 11
     Q4_K = 12
     Q5_K = 13
     Q6_K = 14
@@ -20,6 +22,7 @@ DONE, NOT_FINITE, OVERFLOW = 0, 1, 2
 include "common.pxi"
 include "floats.pxi"
 include "blocks_of_32.pxi"
+include "search.pxi"
 include "k_quants.pxi"
 
 cdef struct Format:
@@ -47,6 +50,10 @@ cdef Format format_of(int type_id):
         return Format(q8_0, 32, 34)
     if type_id == IQ4_NL:
         return Format(iq4_nl, 32, 18)
+    if type_id == Q2_K:
+        return Format(q2_k, 256, 84)
+    if type_id == Q3_K:
+        return Format(q3_k, 256, 110)
     if type_id == Q4_K:
         return Format(q4_k, 256, 144)
     if type_id == Q5_K:

@@ -19,7 +19,7 @@ from ollamaq.errors import UsageError
 from ollamaq.quantize import kernels
 from ollamaq.quantize.kernels import Outcome
 
-BLOCKS = [Type[name] for name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K")]
+BLOCKS = [Type[name] for name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")]
 EVERY_LEVEL = pytest.mark.parametrize("level", kernels.LEVELS)
 EVERY_TYPE = pytest.mark.parametrize("type_", BLOCKS, ids=lambda type_: type_.name)
 
@@ -50,7 +50,7 @@ def finite_scales(type_, blocks):
     """Blocks whose scales are finite: the others are refused, so their bytes do not matter."""
     size = GGML_QUANT_SIZES[type_][1]
     blocks = blocks.reshape(-1, size)
-    places = {Type.Q4_1: (0, 2), Type.Q5_1: (0, 2), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
+    places = {Type.Q4_1: (0, 2), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
     scales = [blocks[:, at : at + 2].copy().view(np.uint16) for at in places.get(type_, (0,))]
     return np.all([(scale & 0x7C00) != 0x7C00 for scale in scales], axis=0).ravel()
 
@@ -218,8 +218,8 @@ def test_a_scale_that_overflows_is_noticed(type_, level):
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="do not make"):
         kernels.quantize(Type.F32, np.zeros((1, 256), np.float32), Type.Q4_K, np.zeros((1, 143), np.uint8))
-    with pytest.raises(ValueError, match="no kernel for ggml type 10"):
-        kernels.quantize(Type.F32, np.zeros((1, 256), np.float32), Type.Q2_K, np.zeros((1, 84), np.uint8))
+    with pytest.raises(ValueError, match="no kernel for ggml type 9"):
+        kernels.quantize(Type.F32, np.zeros((1, 256), np.float32), Type.Q8_1, np.zeros((1, 320), np.uint8))
 
 
 def test_a_level_can_be_forced_and_an_impossible_one_is_refused():
