@@ -59,8 +59,8 @@ cdef inline bint with_minimum(
             )
         for s in range(n):
             ok &= put_scales(
-                scale + 8 * s, minimum + 8 * s, NULL if weights == NULL else sum_weight + 8 * s, out + s * block_bytes,
-                d + 8 * s, dm + 8 * s,
+                scale + 8 * s, minimum + 8 * s, NULL if weights == NULL else sum_weight + 8 * s,
+                255 if nmax == 15 else 63, out + s * block_bytes, d + 8 * s, dm + 8 * s,
             )
         for i in range(8 * n, W):
             d[i] = ONE
@@ -84,11 +84,12 @@ cdef inline bint with_minimum(
 
 
 cdef inline bint put_scales(
-    const float* scale, const float* minimum, const float* weight, uchar* out, float* d, float* dm
+    const float* scale, const float* minimum, const float* weight, int highest, uchar* out, float* d, float* dm
 ) noexcept nogil:
     """d, dmin and the 6-bit scales and minima of 8 sub-blocks, in 16 bytes; what they come to goes to ``d``, ``dm``.
 
-    ``weight``, what each sub-block weighs, is NULL where there is no importance matrix.
+    ``weight``, what each sub-block weighs, is NULL where there is no importance matrix. With one, a negative scale wraps
+    and is cut to ``highest``.
     """
     cdef float max_scale = ZERO, max_min = ZERO, inv_scale, inv_min
     cdef uchar[8] ls, lm
@@ -97,6 +98,9 @@ cdef inline bint put_scales(
     if weight != NULL:
         max_scale = scale_of_scales(8, 63, scale, ls, weight)
         max_min = scale_of_scales(8, 63, minimum, lm, weight)
+        for j in range(8):
+            ls[j] = min(highest, <int> ls[j])
+            lm[j] = min(highest, <int> lm[j])
     else:
         for j in range(8):
             max_scale = scale[j] if scale[j] > max_scale else max_scale
@@ -116,9 +120,11 @@ cdef inline bint put_scales(
         out[12 + j] = (ls[j + 4] & 15) | (lm[j + 4] & 15) << 4
     max_scale = from_half(to_half(max_scale))
     max_min = from_half(to_half(max_min))
-    for j in range(8):
-        d[j] = max_scale * ls[j]
-        dm[j] = max_min * lm[j]
+    for j in range(4):  # as they read back: what has wrapped reaches into its neighbours' bits
+        d[j] = max_scale * (out[4 + j] & 63)
+        dm[j] = max_min * (out[8 + j] & 63)
+        d[j + 4] = max_scale * (out[12 + j] & 15 | (out[4 + j] >> 6) << 4)
+        dm[j + 4] = max_min * (out[12 + j] >> 4 | (out[8 + j] >> 6) << 4)
     return ok
 
 
