@@ -20,7 +20,24 @@ from gguf import GGMLQuantizationType as Type
 
 from ollamaq.quantize import kernels
 
-TYPES = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+TYPES = (
+    "Q8_0",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "IQ4_NL",
+    "MXFP4",
+    "NVFP4",
+    "Q1_0",
+    "TQ1_0",
+    "TQ2_0",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+)
 SHAPE = (256, 4096)
 
 

@@ -80,12 +80,95 @@ cdef inline void put_fifths(const uchar* codes, uchar* out) noexcept nogil:
         out[byte] = bits
 
 
+cdef inline void row_importance(
+    const float* weights, Py_ssize_t n, const float* x, float sigma, float* weight
+) noexcept nogil:
+    """An importance matrix's weights, by lane, each times the root of ``sigma`` and its value's own square."""
+    cdef int i, e
+    load(weights, n, 32, weight)
+    for e in range(32):
+        for i in range(W):
+            weight[e * W + i] *= sqrtf(sigma + x[e * W + i] * x[e * W + i])
+
+
+cdef inline float mean_square(const float* values, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef float total = ZERO
+    for i in range(n):
+        total += values[i] * values[i]
+    return total / <float> n
+
+
+cdef inline bint weighted(
+    const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights, int nmax, int size
+) noexcept nogil:
+    """Q4_0 and Q5_0 of a row with an importance matrix. A lane is a block."""
+    cdef float x[32 * W]
+    cdef float weight[32 * W]
+    cdef uchar[32] codes
+    cdef float[W] largest, scale, inverse
+    cdef float sigma = mean_square(values, n_blocks * 32)
+    cdef int i, e
+    cdef Py_ssize_t block = 0, n
+    cdef bint ok = True
+    while block < n_blocks:
+        n = min(W, n_blocks - block)
+        load(values + block * 32, n, 32, x)
+        row_importance(weights + block * 32, n, x, sigma, weight)
+        find_scale(x, weight, 32, nmax, largest, scale, inverse)
+        for i in range(n):
+            for e in range(32):
+                codes[e] = code_of(x[e * W + i], inverse[i], nmax, largest[i])
+            ok &= put_half(scale[i], out)
+            if nmax == 16:
+                put_fifths(codes, out + 2)
+            put_halves(codes, out + size - 16)
+            out += size
+        block += n
+    return ok
+
+
+cdef inline bint weighted_with_minimum(
+    const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights, int nmax, int size
+) noexcept nogil:
+    """Q4_1 and Q5_1 of a row with an importance matrix. A lane is a block."""
+    cdef float x[32 * W]
+    cdef float weight[32 * W]
+    cdef uchar[32] codes
+    cdef float[W] scale, minimum, sum_weight, inverse, base
+    cdef int[W] first
+    cdef float sigma = mean_square(values, n_blocks * 32)
+    cdef int i, e
+    cdef Py_ssize_t block = 0, n
+    cdef bint ok = True
+    while block < n_blocks:
+        n = min(W, n_blocks - block)
+        load(values + block * 32, n, 32, x)
+        row_importance(weights + block * 32, n, x, sigma, weight)
+        find_scale_and_minimum(
+            x, weight, 32, nmax, -NINE_TENTHS, TWENTIETH, 36, False, True, scale, minimum, sum_weight, inverse, base, first
+        )
+        for i in range(n):
+            for e in range(32):
+                codes[e] = level_of(x[e * W + i], inverse[i], base[i], nmax, first[i], True)
+            ok &= put_half(scale[i], out)
+            ok &= put_half(-minimum[i], out + 2)
+            if nmax == 31:
+                put_fifths(codes, out + 4)
+            put_halves(codes, out + size - 16)
+            out += size
+        block += n
+    return ok
+
+
 cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef uchar[32] codes
     cdef Py_ssize_t block
     cdef int e
     cdef float d, inverse
     cdef bint ok = True
+    if weights != NULL:
+        return weighted(values, out, n_blocks, weights, 8, 18)
     for block in range(n_blocks):
         d = signed_maximum(values) / <float> -8
         inverse = ONE / d if d else ZERO
@@ -104,6 +187,8 @@ cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     cdef int e
     cdef float d, inverse
     cdef bint ok = True
+    if weights != NULL:
+        return weighted(values, out, n_blocks, weights, 16, 22)
     for block in range(n_blocks):
         d = signed_maximum(values) / <float> -16
         inverse = ONE / d if d else ZERO
@@ -123,6 +208,8 @@ cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     cdef int e
     cdef float low = ZERO, high = ZERO, d, inverse
     cdef bint ok = True
+    if weights != NULL:
+        return weighted_with_minimum(values, out, n_blocks, weights, 15, 20)
     for block in range(n_blocks):
         extremes(values, &low, &high)
         d = (high - low) / <float> 15
@@ -143,6 +230,8 @@ cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     cdef int e
     cdef float low = ZERO, high = ZERO, d, inverse
     cdef bint ok = True
+    if weights != NULL:
+        return weighted_with_minimum(values, out, n_blocks, weights, 31, 24)
     for block in range(n_blocks):
         extremes(values, &low, &high)
         d = (high - low) / <float> 31
@@ -180,6 +269,7 @@ cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
 cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     """A lane is a block. Searches the scale as quantize_row_iq4_nl_impl does with 7 tries to either side."""
     cdef float x[32 * W]
+    cdef float weight[32 * W]
     cdef uchar[32] codes
     cdef float[W] amax, largest, scale, best, inverse, sum_qx, sum_q2
     cdef int i, e, attempt, better
@@ -189,6 +279,21 @@ cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const flo
     while block < n_blocks:
         n = min(W, n_blocks - block)
         load(values + block * 32, n, 32, x)
+        for e in range(32):
+            for i in range(W):
+                weight[e * W + i] = x[e * W + i] * x[e * W + i]
+        if weights != NULL:
+            for i in range(W):
+                scale[i] = ZERO
+            for e in range(32):
+                for i in range(W):
+                    scale[i] += weight[e * W + i]
+            for i in range(W):
+                scale[i] *= SIXTEENTH
+            load(weights + block * 32, n, 32, weight)
+            for e in range(32):
+                for i in range(W):
+                    weight[e * W + i] *= sqrtf(scale[i] + x[e * W + i] * x[e * W + i])
         for i in range(W):
             amax[i] = ZERO
             largest[i] = ZERO
@@ -209,7 +314,7 @@ cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const flo
             for e in range(32):
                 for i in range(W):
                     q = iq4_nl_value(inverse[i] * x[e * W + i])
-                    wq = x[e * W + i] * x[e * W + i] * q
+                    wq = weight[e * W + i] * q
                     sum_qx[i] += wq * x[e * W + i]
                     sum_q2[i] += wq * q
             for i in range(W):

@@ -47,6 +47,7 @@ cdef extern from * nogil:
     #define ONE 1.f
     #define STEP 0.1f
     #define TWENTIETH 0.05f
+    #define SIXTEENTH 0.0625f
     #define NINE_TENTHS 0.9f
     """
     int float_bits(float x) noexcept
@@ -58,7 +59,7 @@ cdef extern from * nogil:
     int round_away(float x) noexcept
     ushort to_half(float x) noexcept
     float from_half(ushort half) noexcept
-    const float GROUP_MAX_EPS, ZERO, HALF, ONE, STEP, TWENTIETH, NINE_TENTHS
+    const float GROUP_MAX_EPS, ZERO, HALF, ONE, STEP, TWENTIETH, SIXTEENTH, NINE_TENTHS
 
 
 cdef inline bint put_half(float value, uchar* out) noexcept nogil:

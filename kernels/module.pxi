@@ -15,14 +15,20 @@ cdef enum:  # ids of ggml_type
     Q6_K = 14
     IQ4_NL = 20
     BF16 = 30
+    TQ1_0 = 34
+    TQ2_0 = 35
+    MXFP4 = 39
+    NVFP4 = 40
+    Q1_0 = 41
     TILE = 4096  # values at a time: they stay in the first-level cache
 
 DONE, NOT_FINITE, OVERFLOW = 0, 1, 2
 
 include "common.pxi"
 include "floats.pxi"
-include "blocks_of_32.pxi"
 include "search.pxi"
+include "blocks_of_32.pxi"
+include "low_bit.pxi"
 include "k_quants.pxi"
 
 cdef struct Format:
@@ -50,6 +56,16 @@ cdef Format format_of(int type_id):
         return Format(q8_0, 32, 34)
     if type_id == IQ4_NL:
         return Format(iq4_nl, 32, 18)
+    if type_id == TQ1_0:
+        return Format(tq1_0, 256, 54)
+    if type_id == TQ2_0:
+        return Format(tq2_0, 256, 66)
+    if type_id == MXFP4:
+        return Format(mxfp4, 32, 17)
+    if type_id == NVFP4:
+        return Format(nvfp4, 64, 36)
+    if type_id == Q1_0:
+        return Format(q1_0, 128, 18)
     if type_id == Q2_K:
         return Format(q2_k, 256, 84)
     if type_id == Q3_K:

@@ -19,7 +19,26 @@ from ollamaq.errors import UsageError
 from ollamaq.quantize import kernels
 from ollamaq.quantize.kernels import Outcome
 
-BLOCKS = [Type[name] for name in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")]
+LEGACY = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL")
+K_QUANTS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+LOW_BIT = ("Q1_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4")
+BLOCKS = [Type[name] for name in LEGACY + K_QUANTS + LOW_BIT]
+WEIGHTED = [Type[name] for name in LEGACY[1:] + K_QUANTS]
+WITHOUT_HALVES = (Type.MXFP4, Type.NVFP4)
+SCALES = {
+    Type.Q4_1: (0, 2),
+    Type.Q5_1: (0, 2),
+    Type.Q2_K: (80, 82),
+    Type.Q3_K: (108,),
+    Type.Q4_K: (0, 2),
+    Type.Q5_K: (0, 2),
+    Type.Q6_K: (208,),
+    Type.TQ1_0: (52,),
+    Type.TQ2_0: (64,),
+    Type.MXFP4: (),
+    Type.NVFP4: (),
+}
+"""Where a block has its half-precision scales; otherwise at the front."""
 EVERY_LEVEL = pytest.mark.parametrize("level", kernels.LEVELS)
 EVERY_TYPE = pytest.mark.parametrize("type_", BLOCKS, ids=lambda type_: type_.name)
 
@@ -34,30 +53,30 @@ def reference():
     return library
 
 
-def theirs(type_, values):
+def theirs(type_, values, weights=None):
     out = np.zeros((len(values), kernels.row_bytes(type_, values.shape[1])), np.uint8)
-    written = reference().ggml_quantize_chunk(type_, values.ctypes.data, out.ctypes.data, 0, *values.shape, None)
+    where = None if weights is None else weights.ctypes.data
+    written = reference().ggml_quantize_chunk(type_, values.ctypes.data, out.ctypes.data, 0, *values.shape, where)
     assert written == out.size
     return out
 
 
-def ours(type_, values, level, source=Type.F32):
+def ours(type_, values, level, source=Type.F32, weights=None):
     out = np.full((len(values), kernels.row_bytes(type_, values.shape[1])), 0xAA, np.uint8)
-    return out, kernels.quantize(source, values, type_, out, kernels=kernels.load(level))
+    return out, kernels.quantize(source, values, type_, out, weights, kernels=kernels.load(level))
 
 
 def finite_scales(type_, blocks):
     """Blocks whose scales are finite: the others are refused, so their bytes do not matter."""
     size = GGML_QUANT_SIZES[type_][1]
     blocks = blocks.reshape(-1, size)
-    places = {Type.Q4_1: (0, 2), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
-    scales = [blocks[:, at : at + 2].copy().view(np.uint16) for at in places.get(type_, (0,))]
-    return np.all([(scale & 0x7C00) != 0x7C00 for scale in scales], axis=0).ravel()
+    scales = [blocks[:, at : at + 2].copy().view(np.uint16).ravel() for at in SCALES.get(type_, (0,))]
+    return np.all([np.ones(len(blocks), bool), *((scale & 0x7C00) != 0x7C00 for scale in scales)], axis=0)
 
 
-def assert_equal(type_, values, level):
-    expected = theirs(type_, values)
-    found, outcome = ours(type_, values, level)
+def assert_equal(type_, values, level, weights=None):
+    expected = theirs(type_, values, weights)
+    found, outcome = ours(type_, values, level, weights=weights)
     good = finite_scales(type_, expected)
     assert outcome is (Outcome.DONE if good.all() else Outcome.OVERFLOW)
     size = GGML_QUANT_SIZES[type_][1]
@@ -118,6 +137,42 @@ DISTRIBUTIONS = {name: np.ascontiguousarray(values, np.float32) for name, values
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_bytes_equal_the_reference(distribution, type_, level):
     assert_equal(type_, DISTRIBUTIONS[distribution], level)
+
+
+def importances():
+    """Weights of 256 values: what an importance matrix holds, and what it should not."""
+    random = np.random.default_rng(2027)
+    some = random.random(256)
+    some[::3] = 0
+    one = np.zeros(256)
+    one[5] = 1
+    yield "uniform", random.random(256)
+    yield "ones", np.ones(256)
+    yield "heavy", random.standard_cauchy(256) ** 2
+    yield "tiny", random.random(256) * 1e-30
+    yield "some-zeros", some
+    yield "zeros", np.zeros(256)
+    yield "one", one
+
+
+IMPORTANCES = {name: np.ascontiguousarray(values, np.float32) for name, values in importances()}
+
+
+@EVERY_LEVEL
+@pytest.mark.parametrize("type_", WEIGHTED, ids=lambda type_: type_.name)
+@pytest.mark.parametrize("importance", IMPORTANCES)
+def test_bytes_equal_the_reference_with_an_importance_matrix(importance, type_, level):
+    for values in DISTRIBUTIONS.values():
+        assert_equal(type_, values, level, IMPORTANCES[importance])
+
+
+@EVERY_LEVEL
+@pytest.mark.parametrize("type_", WEIGHTED, ids=lambda type_: type_.name)
+@pytest.mark.parametrize("width", [256, 768, 5120])
+def test_an_importance_matrix_is_applied_row_by_row(width, type_, level):
+    random = np.random.default_rng(width)
+    values = random.standard_normal((3, width), dtype=np.float32) * np.float32([[1], [100], [1e-3]])
+    assert_equal(type_, values, level, random.random(width, dtype=np.float32))
 
 
 @EVERY_LEVEL
@@ -208,11 +263,20 @@ def test_a_value_that_is_not_finite_is_noticed(place, bad, level):
 
 
 @EVERY_LEVEL
-@pytest.mark.parametrize("type_", [Type.F16, *BLOCKS], ids=lambda type_: type_.name)
+@pytest.mark.parametrize(
+    "type_", [Type.F16, *(type_ for type_ in BLOCKS if type_ not in WITHOUT_HALVES)], ids=lambda type_: type_.name
+)
 def test_a_scale_that_overflows_is_noticed(type_, level):
     values = np.zeros((1, 10240), np.float32)
     values[0, -7] = -3e9
     assert ours(type_, values, level)[1] is Outcome.OVERFLOW
+
+
+def test_weights_that_are_not_a_row_are_refused():
+    values, out = np.zeros((2, 512), np.float32), np.zeros((2, 288), np.uint8)
+    for wrong in (0, 100, 768):
+        with pytest.raises(ValueError, match="weights are not a row"):
+            kernels.quantize(Type.F32, values, Type.Q4_K, out, np.ones(wrong, np.float32))
 
 
 def test_wrong_sizes_are_refused():
