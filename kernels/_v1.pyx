@@ -3,6 +3,8 @@ cdef extern from *:
     """
     #define LANES 16
     """
-    enum: W "LANES"
+    enum:
+        W "LANES"
+        V "(4 * LANES)"
 
 include "module.pxi"

@@ -70,13 +70,13 @@ cdef inline bint put_half(float value, uchar* out) noexcept nogil:
     return (half & 0x7c00) != 0x7c00
 
 
-cdef inline void load(const float* values, Py_ssize_t n, int width, float* x) noexcept nogil:
-    """Put up to W blocks of ``width`` values into lanes; lanes without a block hold zeros."""
+cdef inline void load(const float* values, Py_ssize_t n, int width, float* x, int lanes=W) noexcept nogil:
+    """Put up to ``lanes`` blocks of ``width`` values into lanes; lanes without a block hold zeros."""
     cdef int i, e
-    for i in range(W):
+    for i in range(lanes):
         if i < n:
             for e in range(width):
-                x[e * W + i] = values[i * width + e]
+                x[e * lanes + i] = values[i * width + e]
         else:
             for e in range(width):
-                x[e * W + i] = ZERO
+                x[e * lanes + i] = ZERO

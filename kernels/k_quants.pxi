@@ -236,7 +236,7 @@ cdef inline bint put_nibble_scales(
     return ok
 
 
-cdef inline void put_pairs(const uchar* codes, uchar* out) noexcept nogil:
+cdef inline void put_pairs(const uchar* codes, uchar* out, int lanes=W) noexcept nogil:
     """The low 2 bits of 256 codes in 64 bytes."""
     cdef int half, j, e, k, bits
     for half in range(2):
@@ -244,7 +244,7 @@ cdef inline void put_pairs(const uchar* codes, uchar* out) noexcept nogil:
             for e in range(16):
                 bits = 0
                 for k in range(4):
-                    bits |= (codes[e * W + 8 * half + j + 2 * k] & 3) << 2 * k
+                    bits |= (codes[e * lanes + 8 * half + j + 2 * k] & 3) << 2 * k
                 out[32 * half + 16 * j + e] = bits
 
 
@@ -252,28 +252,24 @@ cdef bint q3_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     cdef float x[16 * W]
     cdef float weight[16 * W]
     cdef uchar codes[16 * W]
-    cdef uchar found[16 * W]
     cdef float[W] scale, sum_weight, largest, inverse, d
     cdef int i, e, s
     cdef Py_ssize_t block = 0, n
     cdef bint ok = True
+    if weights == NULL:
+        return q3_k_without_weights(values, out, n_blocks)
     while block < n_blocks:
         n = min(W // 16, n_blocks - block)
         load(values + block * 256, n * 16, 16, x)
-        if weights != NULL:
-            importance(x, weights + block * 256, n, 16, 2, d, weight)
+        importance(x, weights + block * 256, n, 16, 2, d, weight)
+        for i in range(W):
+            sum_weight[i] = ZERO
+        for e in range(16):
             for i in range(W):
-                sum_weight[i] = ZERO
-            for e in range(16):
-                for i in range(W):
-                    sum_weight[i] += weight[e * W + i]
-            find_scale(x, weight, 16, 4, largest, scale, inverse)
-        else:
-            refine_scale(x, found, scale)
+                sum_weight[i] += weight[e * W + i]
+        find_scale(x, weight, 16, 4, largest, scale, inverse)
         for s in range(n):
-            ok &= put_six_bit_scales(
-                scale + 16 * s, NULL if weights == NULL else sum_weight + 16 * s, out + 110 * s, d + 16 * s
-            )
+            ok &= put_six_bit_scales(scale + 16 * s, sum_weight + 16 * s, out + 110 * s, d + 16 * s)
         for i in range(16 * n, W):
             d[i] = ONE
         for e in range(16):
@@ -282,10 +278,7 @@ cdef bint q3_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float
         for i in range(16 * n):
             if not d[i]:
                 for e in range(16):
-                    if weights != NULL:
-                        codes[e * W + i] = code_of(x[e * W + i], inverse[i], 4, largest[i])
-                    else:
-                        codes[e * W + i] = found[e * W + i]
+                    codes[e * W + i] = code_of(x[e * W + i], inverse[i], 4, largest[i])
         for s in range(n):
             put_third_bits(codes + 16 * s, out)
             put_pairs(codes + 16 * s, out + 32)
@@ -294,59 +287,83 @@ cdef bint q3_k(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     return ok
 
 
-cdef inline void refine_scale(const float* x, uchar* codes, float* scale) noexcept nogil:
-    """Q3_K's search without weights: codes from -4 to 3 that change one by one while it helps (make_q3_quants)."""
-    cdef float level[16 * W]
-    cdef float[W] amax, signed_max, sum_lx, sum_l2
-    cdef int i, e, l, attempt, changed, better
+cdef inline bint q3_k_without_weights(const float* values, uchar* out, Py_ssize_t n_blocks) noexcept nogil:
+    """Codes from -4 to 3 that change one by one while it helps (make_q3_quants).
+
+    Each step needs the one before it, so V lanes, several vectors, are worked on at a time.
+    """
+    cdef float x[16 * V]
+    cdef float level[16 * V]
+    cdef uchar codes[16 * V]
+    cdef float[V] amax, signed_max, sum_lx, sum_l2, scale, d
+    cdef int i, e, l, s, attempt, changed, better
     cdef float v, w, wx, slx, sl2, new
-    for i in range(W):
-        amax[i] = ZERO
-        signed_max[i] = ZERO
-        sum_lx[i] = ZERO
-        sum_l2[i] = ZERO
-    for e in range(16):
-        for i in range(W):
-            v = fabsf(x[e * W + i])
-            better = v > amax[i]
-            amax[i] = select_float(better, v, amax[i])
-            signed_max[i] = select_float(better, x[e * W + i], signed_max[i])
-    for i in range(W):
-        scale[i] = <float> -4 / signed_max[i]
-    for e in range(16):
-        for i in range(W):
-            v = x[e * W + i]
-            l = clamp_int(-4, nearest_int(scale[i] * v), 3)
-            level[e * W + i] = l
-            w = v * v
-            sum_lx[i] += w * v * l
-            sum_l2[i] += w * l * l
-    for attempt in range(5):
-        changed = 0
+    cdef Py_ssize_t block = 0, n
+    cdef bint ok = True
+    while block < n_blocks:
+        n = min(V // 16, n_blocks - block)
+        load(values + block * 256, n * 16, 16, x, V)
+        for i in range(V):
+            amax[i] = ZERO
+            signed_max[i] = ZERO
+            sum_lx[i] = ZERO
+            sum_l2[i] = ZERO
         for e in range(16):
-            for i in range(W):
-                v = x[e * W + i]
+            for i in range(V):
+                v = fabsf(x[e * V + i])
+                better = v > amax[i]
+                amax[i] = select_float(better, v, amax[i])
+                signed_max[i] = select_float(better, x[e * V + i], signed_max[i])
+        for i in range(V):
+            scale[i] = <float> -4 / signed_max[i]
+        for e in range(16):
+            for i in range(V):
+                v = x[e * V + i]
+                l = clamp_int(-4, nearest_int(scale[i] * v), 3)
+                level[e * V + i] = l
                 w = v * v
-                wx = w * v
-                slx = sum_lx[i] - wx * level[e * W + i]
-                sl2 = sum_l2[i] - w * level[e * W + i] * level[e * W + i]
-                new = clamp_int(-4, nearest_int(v * sl2 / slx), 3)
-                better = (slx > ZERO) & (new != level[e * W + i])
-                slx += wx * new
-                sl2 += w * new * new
-                better &= (sl2 > ZERO) & (slx * slx * sum_l2[i] > sum_lx[i] * sum_lx[i] * sl2)
-                sum_lx[i] = select_float(better, slx, sum_lx[i])
-                sum_l2[i] = select_float(better, sl2, sum_l2[i])
-                level[e * W + i] = select_float(better, new, level[e * W + i])
-                changed |= better
-        if not changed:
-            break
-    for e in range(16):
-        for i in range(W):
-            codes[e * W + i] = 0 if amax[i] < GROUP_MAX_EPS else <int> level[e * W + i] + 4
-    for i in range(W):
-        v = select_float(sum_l2[i] > ZERO, sum_lx[i] / sum_l2[i], ZERO)
-        scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, v)
+                sum_lx[i] += w * v * l
+                sum_l2[i] += w * l * l
+        for attempt in range(5):
+            changed = 0
+            for e in range(16):
+                for i in range(V):
+                    v = x[e * V + i]
+                    w = v * v
+                    wx = w * v
+                    slx = sum_lx[i] - wx * level[e * V + i]
+                    sl2 = sum_l2[i] - w * level[e * V + i] * level[e * V + i]
+                    new = clamp_int(-4, nearest_int(v * sl2 / slx), 3)
+                    better = (slx > ZERO) & (new != level[e * V + i])
+                    slx += wx * new
+                    sl2 += w * new * new
+                    better &= (sl2 > ZERO) & (slx * slx * sum_l2[i] > sum_lx[i] * sum_lx[i] * sl2)
+                    sum_lx[i] = select_float(better, slx, sum_lx[i])
+                    sum_l2[i] = select_float(better, sl2, sum_l2[i])
+                    level[e * V + i] = select_float(better, new, level[e * V + i])
+                    changed |= better
+            if not changed:
+                break
+        for i in range(V):
+            v = select_float(sum_l2[i] > ZERO, sum_lx[i] / sum_l2[i], ZERO)
+            scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, v)
+        for s in range(n):
+            ok &= put_six_bit_scales(scale + 16 * s, NULL, out + 110 * s, d + 16 * s)
+        for i in range(16 * n, V):
+            d[i] = ONE
+        for e in range(16):
+            for i in range(V):
+                codes[e * V + i] = clamp_int(-4, nearest_int(x[e * V + i] / d[i]), 3) + 4
+        for i in range(16 * n):
+            if not d[i]:
+                for e in range(16):
+                    codes[e * V + i] = 0 if amax[i] < GROUP_MAX_EPS else <int> level[e * V + i] + 4
+        for s in range(n):
+            put_third_bits(codes + 16 * s, out, V)
+            put_pairs(codes + 16 * s, out + 32, V)
+            out += 110
+        block += n
+    return ok
 
 
 cdef inline bint put_six_bit_scales(const float* scale, const float* weight, uchar* out, float* d) noexcept nogil:
@@ -379,14 +396,14 @@ cdef inline bint put_six_bit_scales(const float* scale, const float* weight, uch
     return ok
 
 
-cdef inline void put_third_bits(const uchar* codes, uchar* out) noexcept nogil:
+cdef inline void put_third_bits(const uchar* codes, uchar* out, int lanes=W) noexcept nogil:
     """Bit 2 of code j as bit j / 32 of byte j % 32."""
     cdef int half, e, j, bits
     for half in range(2):
         for e in range(16):
             bits = 0
             for j in range(8):
-                bits |= (codes[e * W + 2 * j + half] >> 2) << j
+                bits |= (codes[e * lanes + 2 * j + half] >> 2) << j
             out[16 * half + e] = bits
 
 
