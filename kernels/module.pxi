@@ -103,6 +103,7 @@ def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out, co
         weight = &weights[0]
     cdef float tile[TILE]
     cdef float* buffer = tile
+    cdef const float* values
     cdef uchar* place = &out[0]
     cdef const void* first = &stored[0]
     cdef bint ok = True, finite = True
@@ -113,11 +114,11 @@ def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out, co
     with nogil:
         while at < n:
             count = min(step, n - at)
-            widen(source, first, at, count, buffer)
-            finite = all_finite(buffer, count)
+            values = widened(source, first, at, count, buffer)
+            finite = all_finite(values, count)
             if not finite:
                 break
-            ok &= format.kernel(buffer, place, count // format.block, weight)
+            ok &= format.kernel(values, place, count // format.block, weight)
             place += count // format.block * format.size
             at += count
     if step > TILE:

@@ -1,11 +1,14 @@
 """The embedded engine runs what is in the store, with the Modelfile's settings, and prompts it as llama.cpp does."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from gguf import GGUFValueType
 
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.errors import ServerError
+from ollamaq.errors import ServerError, ToolchainError
 from ollamaq.files import sha256_of
 from ollamaq.gguf.model import Model, Value
 from ollamaq.gguf.writer import write
@@ -13,6 +16,7 @@ from ollamaq.modelfile.model import Modelfile
 from ollamaq.publish import plan_releases
 from ollamaq.quantize import write_plan
 from ollamaq.servers.embedded import Embedded
+from ollamaq.servers.target import Reply
 from ollamaq.source import open_source
 
 GREEDY = {"temperature": 0, "seed": 0, "num_predict": 6}
@@ -61,6 +65,76 @@ def test_the_modelfiles_parameters_hold_unless_they_are_overridden(engine, gguf)
     create(engine, gguf, parameters={"num_predict": 2})
     assert engine.chat("bot", HELLO, {"temperature": 0}).answer_tokens <= 2
     assert engine.chat("bot", HELLO, {"temperature": 0, "num_predict": 1}).answer_tokens == 1
+
+
+def test_what_the_modelfile_does_not_set_is_as_in_ollama(engine, gguf, monkeypatch):
+    create(engine, gguf, parameters={"top_k": 7, "stop": ["x", "y"], "num_ctx": 256, "num_predict": 9})
+    asked = []
+    answer = {
+        "choices": [{"finish_reason": "stop", "message": {"content": None}}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 0},
+    }
+    server = SimpleNamespace(handle_chat_completions=lambda request: asked.append(request) or answer)
+    monkeypatch.setattr(engine, "_server", lambda name: server)
+    assert engine.chat("bot", HELLO, {"temperature": 0}) == Reply("", "stop", 3, 0, 0.0)
+    (request,) = asked
+    assert request["messages"] == HELLO
+    assert (request["temperature"], request["top_k"], request["top_p"], request["min_p"]) == (0, 7, 0.9, 0.0)
+    assert (request["stop"], request["max_tokens"]) == (["x", "y"], 9)
+    assert "num_ctx" not in request
+
+
+def test_a_context_of_the_modelfiles_own_is_used(engine, gguf):
+    create(engine, gguf, parameters={"num_ctx": 256})
+    with pytest.raises(ServerError, match="exceeds the available context size"):
+        engine.chat("bot", [{"role": "user", "content": "Paris " * 300}], GREEDY)
+
+
+def test_the_modelfiles_messages_come_before_the_conversation(engine, gguf):
+    create(engine, gguf, system="Be brief.", messages=(("user", "Hi"), ("assistant", "Ho")))
+    said = [part.partition("<|im_end|>")[0] for part in engine.render("bot", HELLO).split("<|im_start|>")[1:]]
+    assert said == ["system\nBe brief.", "user\nHi", "assistant\nHo", "user\nHello there", "assistant\n"]
+
+
+def test_a_template_of_ollamas_own_language_is_not_pretended_to(engine, gguf):
+    create(engine, gguf, template="{{ .Prompt }}")
+    assert engine.template("bot") == "{{ .Prompt }}"
+    with pytest.raises(ServerError, match="has a TEMPLATE in Ollama's own language"):
+        engine.render("bot", HELLO)
+
+
+def test_a_model_is_loaded_once_whatever_its_names_and_anew_when_it_has_changed(engine, gguf, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("xllamacpp.Server", lambda parameters: loaded.append(parameters) or SimpleNamespace())
+    create(engine, gguf, "one")
+    engine.copy("one", "two")
+    for name in ("one", "two", "one"):
+        engine._server(name)
+    assert len(loaded) == 1
+    create(engine, gguf, "one", parameters={"num_ctx": 256})
+    engine._server("one")
+    assert [parameters.n_ctx for parameters in loaded] == [4096, 256]
+
+
+def test_what_the_engine_refuses_is_said_in_its_words(engine, gguf):
+    create(engine, gguf)
+    with pytest.raises(ServerError, match=r"the embedded engine refuses: .*'temperature'"):
+        engine.chat("bot", HELLO, {"temperature": "warm"})
+    with pytest.raises(ServerError, match=r"the embedded engine refuses: .*role"):
+        engine.render("bot", [{"content": "Hello"}])
+
+
+def test_nothing_is_written_to_the_terminal(engine, gguf, capfd):
+    create(engine, gguf)
+    engine.chat("bot", HELLO, GREEDY)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_engine_that_is_not_installed_is_said(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(ToolchainError, match="the embedded engine cannot be used") as failure, Embedded(tmp_path):
+        pass
+    assert failure.value.next_step == "pip install 'ollamaq[embedded]'"
 
 
 def test_the_same_gguf_is_kept_once(engine, gguf):

@@ -1,14 +1,17 @@
 """Each check of the smoke test fails on the fault that it is for, and on that alone."""
 
+import dataclasses
 import re
 
 import pytest
 
 from ollamaq.chat.conversations import CONVERSATIONS
 from ollamaq.chat.jinja import ChatFormat
-from ollamaq.errors import ServerError
+from ollamaq.errors import ModelRefused, ServerError, UsageError
+from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Reply
 from ollamaq.smoke import run_smoke
+from ollamaq.smoke.tokens import token_counter
 
 TRAINING = ChatFormat(
     "{{ bos_token }}{% if messages[0].role != 'system' %}[system]Be kind.{% endif %}"
@@ -22,6 +25,13 @@ def words(prompt):
     return len(re.findall(r"\w+|\S", prompt))
 
 
+def failing(error):
+    def fail(*arguments):
+        raise error
+
+    return fail
+
+
 class Target:
     """A server that answers as it is told to."""
 
@@ -33,7 +43,11 @@ class Target:
     def render(self, name, messages):
         return self.renders.render(messages)
 
+    def template(self, name):
+        return "{# guard #}" + self.renders.template
+
     def chat(self, name, messages, options):
+        self.options = options
         tokens = words(self.renders.render(messages)) + self.extra_tokens
         return Reply(self.text, self.done_reason, tokens, 3, 0.01)
 
@@ -57,12 +71,13 @@ def test_a_good_model_passes_every_check():
         (Target(text=" \n"), {"answer"}),
         (Target(text="Sure<|im_end|>"), {"answer"}),
         (Target(text="[/INST] Paris."), {"answer"}),
+        (Target(text="<s>Paris."), {"answer"}),
         (Target(text="London."), {"answer"}),
         (Target(done_reason="length"), {"stops"}),
         (Target(renders=WITHOUT_SYSTEM), {"prompt", "tokens"}),
         (Target(extra_tokens=1), {"tokens"}),
     ],
-    ids=["empty", "leaks", "leaks-inst", "unexpected", "endless", "no-system", "double-bos"],
+    ids=["empty", "leaks", "leaks-inst", "leaks-own", "unexpected", "endless", "no-system", "double-bos"],
 )
 def test_a_fault_fails_its_check_alone(target, failing):
     checks = outcome(target, expect="paris")
@@ -73,6 +88,13 @@ def test_a_prompt_that_differs_is_shown_at_the_first_difference():
     detail = outcome(Target(renders=WITHOUT_SYSTEM))["prompt"].detail
     assert "no system message: differs at character 1: '[user]What" in detail
     assert "'[system]Be kind.[user]" in detail
+    assert "here uses another template" in detail
+
+
+def test_a_template_that_is_in_effect_and_rendered_otherwise_is_not_called_another():
+    target = Target()
+    target.render = lambda name, messages: "something else"
+    assert "another template" not in outcome(target)["prompt"].detail
 
 
 def test_a_leading_bos_may_be_left_to_the_tokenizer():
@@ -91,11 +113,75 @@ def test_conversations_that_the_template_refuses_are_left_out():
     checks = outcome(Target(renders=picky), chat_format=picky)
     assert checks["prompt"].ok
     assert "the template refuses 2" in checks["prompt"].detail
+    refusing = ChatFormat("{{ raise_exception('no') }}")
+    checks = outcome(Target(), chat_format=refusing)
+    assert (checks["prompt"].ok, checks["tokens"].ok) == (None, None)
+
+
+def test_a_template_that_fails_fails_the_check_with_its_line():
+    checks = outcome(Target(), chat_format=ChatFormat("\n{{ messages[0].nothing.at_all }}"))
+    assert checks["prompt"].ok is False
+    assert "the chat template fails, line 2" in checks["prompt"].detail
+
+
+def test_counts_that_leave_out_cached_tokens_are_not_held_against_the_model():
+    target, known, chat = Target(), set(), Target.chat
+
+    def caching(name, messages, options):
+        reply = chat(target, name, messages, options)
+        prompt = target.render(name, messages)
+        tokens = 1 if prompt in known else reply.prompt_tokens - bool(known)
+        known.add(prompt)
+        return dataclasses.replace(reply, prompt_tokens=tokens)
+
+    target.chat = caching
+    tokens = outcome(target)["tokens"]
+    assert (tokens.ok, tokens.detail) == (None, "Fake 1 leaves out tokens that it still knew")
+
+
+def test_answers_are_greedy_and_bounded():
+    target = Target()
+    outcome(target, chat_format=None)
+    assert target.options == {"temperature": 0, "seed": 0, "num_predict": 256}
+
+
+def test_an_error_in_a_check_fails_that_check_and_the_others_go_on():
+    target = Target()
+    target.render = failing(ServerError("cannot render"))
+    checks = outcome(target)
+    assert (checks["prompt"].ok, checks["prompt"].detail) == (False, "cannot render")
+    assert checks["tokens"].ok
+
+
+def test_a_server_that_is_gone_ends_the_test():
+    target = Target()
+    target.render = failing(ServerGone("nobody answers"))
+    with pytest.raises(ServerGone, match="nobody answers"):
+        outcome(target)
+
+
+def test_an_expectation_that_is_no_regular_expression_is_refused():
+    with pytest.raises(UsageError, match=r"'\(' is not a regular expression: .*position 0"):
+        outcome(Target(), expect="(")
+
+
+def test_tokens_are_counted_without_another_bos(tiny_checkpoint):
+    pytest.importorskip("tokenizers")
+    count = token_counter(tiny_checkpoint())
+    assert count("<|im_start|>Paris<|im_end|>") == 3
+
+
+def test_tokens_cannot_be_counted_without_the_file_and_a_broken_one_is_refused(tmp_path):
+    pytest.importorskip("tokenizers")
+    assert token_counter(tmp_path) is None
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelRefused, match=r"tokenizer\.json is not a tokenizer"):
+        token_counter(tmp_path)
 
 
 def test_a_model_that_does_not_load_fails_that_check_and_ends_the_test():
     target = Target()
-    target.chat = lambda *arguments: (_ for _ in ()).throw(ServerError("unsupported architecture"))
+    target.chat = failing(ServerError("unsupported architecture"))
     checks = outcome(target)
     assert list(checks) == ["loads"]
     assert (checks["loads"].ok, checks["loads"].detail) == (False, "unsupported architecture")

@@ -1,34 +1,24 @@
-"""Renders a chat template as transformers' ``apply_chat_template`` does (``utils/chat_template_utils.py``).
-
-A template is a program by a stranger: it runs in Jinja's immutable sandbox, and its output and time are bounded.
-"""
+"""Renders a chat template as transformers' ``apply_chat_template`` does (``utils/chat_template_utils.py``)."""
 
 from __future__ import annotations
 
-import json
-import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ollamaq.chat.sandbox import MAX_SECONDS, MAX_STEPS, METER, Meter, OutOfBounds, Sandbox, TemplateRefuses
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 
-MAX_CHARACTERS = 4_000_000
-MAX_SECONDS = 10.0
+__all__ = ["ChatFormat", "TemplateRefuses", "token_text"]
+
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-
-
-class TemplateRefuses(Exception):
-    """The template itself raised an exception: it has no form for this conversation."""
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names for what a message thought; templates read the first two."""
 
 
 @dataclass(frozen=True)
@@ -55,42 +45,36 @@ class ChatFormat:
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
-            return environment.from_string(self.template)
-        except jinja2.TemplateSyntaxError as error:
-            raise _refusal(error, error.lineno) from error
+            return Sandbox().template(self.template)
+        except Exception as error:  # Python's own compiler can fail on it, too
+            raise _refusal(error, getattr(error, "lineno", None)) from error
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **variables: Any
     ) -> str:
-        """The prompt of a conversation.
+        """The prompt of a conversation; ``variables`` are ``tools``, ``documents``, ``enable_thinking``, ….
 
         Raises:
             TemplateRefuses: the template has no form for it.
             ModelRefused: the template fails, or takes too long or too much.
         """
-        given = {"tools": None, "documents": None, **self.special_tokens, **variables}
-        deadline, parts, size = time.monotonic() + MAX_SECONDS, [], 0
+        given = {"tools": None, "documents": None, **self.special_tokens, **variables, METER: Meter()}
         try:
-            for part in self._compiled.generate(
-                messages=[dict(message) for message in messages], add_generation_prompt=add_generation_prompt, **given
-            ):
-                parts.append(part)
-                size += len(part)
-                if size > MAX_CHARACTERS or time.monotonic() > deadline:
-                    limit = f"{MAX_CHARACTERS:,} characters or {MAX_SECONDS:.0f} seconds"
-                    raise ModelRefused(f"the chat template goes on beyond {limit}", next_step="mend the template")
-        except (TemplateRefuses, ModelRefused):
+            return self._compiled.render(
+                {
+                    "messages": [_message(message) for message in messages],
+                    "add_generation_prompt": add_generation_prompt,
+                }
+                | given
+            )
+        except TemplateRefuses:
             raise
+        except (OutOfBounds, MemoryError) as error:
+            limit = f"{MAX_SECONDS:.0f} seconds or {MAX_STEPS:,} steps and characters"
+            raise _refusal(f"it takes more than {limit}", _line(error)) from error
         except Exception as error:  # whatever a stranger's program can raise
-            raise _refusal(error) from error
-        return "".join(parts)
+            raise _refusal(error, _line(error)) from error
 
 
 def token_text(entry: Any) -> str | None:
@@ -100,32 +84,23 @@ def token_text(entry: Any) -> str | None:
     return entry if isinstance(entry, str) and entry else None
 
 
-class _Generation(Extension):
-    """``{% generation %}`` marks what the assistant says, for training; the text is what it encloses."""
-
-    tags = {"generation"}  # noqa: RUF012 (Jinja's own declaration)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message, with its reasoning under each name that templates read."""
+    thought = next((message[name] for name in REASONING if message.get(name) is not None), None)
+    if thought is None:
+        return dict(message)
+    return {"thinking": thought, **message, "reasoning_content": thought}
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+def _line(error: BaseException) -> int | None:
+    """The line of the template at which it failed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    return lines[-1] if lines else None
 
 
-def _raise_exception(message: str) -> None:
-    raise TemplateRefuses(message)
-
-
-def _refusal(error: Exception, line: int | None = None) -> ModelRefused:
+def _refusal(error: Exception | str, line: int | None) -> ModelRefused:
     where = f", line {line}" if line else ""
+    said = " ".join(str(error).split()) or type(error).__name__
     return ModelRefused(
-        f"the chat template fails{where}: {error}", next_step="mend chat_template.jinja or tokenizer_config.json"
+        f"the chat template fails{where}: {said}", next_step="mend chat_template.jinja or tokenizer_config.json"
     )

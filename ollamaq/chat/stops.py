@@ -24,37 +24,33 @@ class Stop:
 def stop_tokens(checkpoint: Checkpoint) -> tuple[Stop, ...]:
     """End-of-turn tokens, the most telling first: what the template writes after an answer, then what files name.
 
-    Only special tokens count: an id in a config may point at an ordinary word, at which an answer would be cut short.
+    Only tokens that were added to the vocabulary count: an id in a config may point at an ordinary word, at which an
+    answer would be cut short.
     """
-    special = {
-        token["id"]: token["content"]
-        for token in checkpoint.tokenizer.get("added_tokens") or []
-        if token.get("special")
-    }
+    tokens = [token for token in checkpoint.tokenizer.get("added_tokens") or [] if isinstance(token, dict)]
+    added = {token["id"]: token["content"] for token in tokens if {"id", "content"} <= token.keys()}
     found: dict[str, Stop] = {}
-    for text, origin in _named(checkpoint, special):
-        if text in special.values():
+    for text, origin in _named(checkpoint, added):
+        if text and text in added.values():
             found.setdefault(text, Stop(text, origin))
     return tuple(found.values())
 
 
-def _named(checkpoint: Checkpoint, special: dict[int, str]) -> Iterator[tuple[str, str]]:
-    if after := _after_answer(checkpoint, special):
-        yield after, "chat template"
-    for id_ in _ids(checkpoint.generation_config.get("eos_token_id")):
-        yield special.get(id_, ""), "generation_config.json"
-    yield token_text(checkpoint.tokenizer_config.get("eos_token")) or "", "tokenizer_config.json"
-    for id_ in _ids(checkpoint.config.get("eos_token_id")):
-        yield special.get(id_, ""), "config.json"
+def _named(checkpoint: Checkpoint, added: dict[int, str]) -> Iterator[tuple[str | None, str]]:
+    yield _after_answer(checkpoint, added), "chat template"
+    yield from ((added.get(id_), "generation_config.json") for id_ in _ids(checkpoint.generation_config))
+    yield token_text(checkpoint.tokenizer_config.get("eos_token")), "tokenizer_config.json"
+    yield from ((added.get(id_), "config.json") for id_ in _ids(checkpoint.config))
 
 
-def _ids(entry: Any) -> list[int]:
+def _ids(config: dict[str, Any]) -> list[int]:
+    entry = config.get("eos_token_id")
     ids = entry if isinstance(entry, list) else [entry]
     return [id_ for id_ in ids if isinstance(id_, int)]
 
 
-def _after_answer(checkpoint: Checkpoint, special: dict[int, str]) -> str | None:
-    """The special token that the template puts right behind an assistant's turn."""
+def _after_answer(checkpoint: Checkpoint, added: dict[int, str]) -> str | None:
+    """The token that the template puts right behind an assistant's turn."""
     chat_format = ChatFormat.of(checkpoint)
     if chat_format is None:
         return None
@@ -64,4 +60,4 @@ def _after_answer(checkpoint: Checkpoint, special: dict[int, str]) -> str | None
     except (TemplateRefuses, ModelRefused):
         return None
     after = rendered.rpartition(ANSWER)[2].lstrip()
-    return max((text for text in special.values() if text and after.startswith(text)), key=len, default=None)
+    return max((text for text in added.values() if text and after.startswith(text)), key=len, default=None)

@@ -20,17 +20,27 @@ from ollamaq.servers.target import Message, Progress, Reply
 CONTEXT = 4096
 """Tokens; Ollama's own default."""
 
-PARAMETERS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repeat_penalty": "repeat_penalty",
-    "seed": "seed",
-    "stop": "stop",
-    "num_predict": "max_tokens",
+SECONDS = 60.0
+"""To render a prompt, which takes far less."""
+
+RENAMED = {"num_predict": "max_tokens"}
+"""Ollama's names that llama.cpp has others for."""
+
+DEFAULTS = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_last_n": 64,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
 }
-"""Ollama's names and llama.cpp's."""
+"""Ollama's (``api.DefaultOptions``): llama.cpp has others, and takes some from the GGUF."""
+
+SETTINGS = {*DEFAULTS, "seed", "stop", "num_predict"}
+"""Parameters of a request; those of loading but ``num_ctx`` are for other machines than this."""
 
 
 class Embedded:
@@ -42,12 +52,12 @@ class Embedded:
         self.store = Store(root or default_root())
         self.label = f"the store {self.store.root}"
         self.version = ""
-        self._running: tuple[str, Any] | None = None
+        self._running: tuple[str | None, Any] | None = None
 
     def __enter__(self) -> Self:
         try:
             import xllamacpp  # noqa: F401
-        except ImportError as error:
+        except (ImportError, OSError) as error:
             raise ToolchainError(
                 f"the embedded engine cannot be used: {error}", next_step="pip install 'ollamaq[embedded]'"
             ) from error
@@ -85,53 +95,74 @@ class Embedded:
 
     def render(self, name: str, messages: Sequence[Message]) -> str:
         """The prompt, by llama.cpp's own Jinja engine."""
-        body = {"messages": self._with_system(name, messages)}
+        body = {"messages": self._conversation(name, messages)}
+        url = f"{self._server(name).listening_address}/apply-template"
         try:
-            answer = httpx.post(f"{self._server(name).listening_address}/apply-template", json=body, trust_env=False)
-        except httpx.HTTPError as error:
+            answer = httpx.post(url, json=body, trust_env=False, timeout=SECONDS).json()
+        except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
-        if answer.is_error:
-            raise ServerError(f"the embedded engine cannot render a prompt: {answer.text[:300]}")
-        return str(answer.json()["prompt"])
+        return str(_wanted(answer, "prompt"))
 
     def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
         """Ask, and wait for the whole answer."""
-        chosen = json.loads(self.store.layer(name, "params") or "{}") | options
-        request = {PARAMETERS[key]: value for key, value in chosen.items() if key in PARAMETERS}
-        request["messages"] = self._with_system(name, messages)
-        answer = self._server(name).handle_chat_completions(request)
-        if "choices" not in answer:
-            raise ServerError(f"the embedded engine cannot answer: {str(answer)[:300]}")
-        choice, usage, timings = answer["choices"][0], answer["usage"], answer.get("timings", {})
+        chosen = {**DEFAULTS, **self._parameters(name), **options}
+        request = {RENAMED.get(key, key): value for key, value in chosen.items() if key in SETTINGS}
+        request["messages"] = self._conversation(name, messages)
+        try:
+            answer = self._server(name).handle_chat_completions(request)
+        except RuntimeError as error:
+            raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
+        choice, usage, timings = _wanted(answer, "choices")[0], answer["usage"], answer.get("timings", {})
         seconds = (timings.get("prompt_ms", 0) + timings.get("predicted_ms", 0)) / 1000
         text = choice["message"].get("content") or ""
         return Reply(text, choice["finish_reason"], usage["prompt_tokens"], usage["completion_tokens"], seconds)
 
-    def _with_system(self, name: str, messages: Sequence[Message]) -> list[Message]:
+    def _parameters(self, name: str) -> dict[str, Any]:
+        parameters: dict[str, Any] = json.loads(self.store.layer(name, "params") or "{}")
+        return parameters
+
+    def _conversation(self, name: str, messages: Sequence[Message]) -> list[Message]:
+        """The messages, behind those of the Modelfile; its system prompt comes first where they bring none."""
+        before: list[Message] = json.loads(self.store.layer(name, "messages") or "[]")
         system = self.store.layer(name, "system")
-        if system and not (messages and messages[0]["role"] == "system"):
-            return [{"role": "system", "content": system}, *messages]
-        return list(messages)
+        if system and not (messages and messages[0].get("role") == "system"):
+            before.insert(0, {"role": "system", "content": system})
+        return [*before, *messages]
 
     def _server(self, name: str) -> Any:
         """llama.cpp with the model loaded; one model at a time."""
         import xllamacpp
 
-        if self._running is None or self._running[0] != name:
+        digest = self.store.digest(name)
+        if self._running is None or self._running[0] != digest:
             self._running = None
+            if self.store.layer(name, "template"):
+                raise ServerError(
+                    f"{name} has a TEMPLATE in Ollama's own language, which the embedded engine does not know",
+                    next_step="test it with --to container, or on a server",
+                )
             parameters = xllamacpp.CommonParams()
             parameters.model.path = str(self.store.model_path(name))
-            parameters.n_ctx = CONTEXT
+            parameters.n_ctx = self._parameters(name).get("num_ctx", CONTEXT)
             parameters.n_parallel = 1
             parameters.use_jinja = True
-            parameters.warmup = False
+            parameters.warmup = parameters.ui = False
+            parameters.cache_ram_mib = 0  # conversations are short: no need to keep what was worked out
             parameters.verbosity = -1
-            parameters.cpuparams.n_threads = default_threads()
+            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = default_threads()
             try:
-                self._running = name, xllamacpp.Server(parameters)
+                self._running = digest, xllamacpp.Server(parameters)
             except RuntimeError as error:
                 raise ServerError(
                     f"llama.cpp cannot load {name}: {error}",
-                    next_step="see whether its architecture is supported there",
+                    next_step="see whether its architecture and its chat template are supported there",
                 ) from error
         return self._running[1]
+
+
+def _wanted(answer: Mapping[str, Any], key: str) -> Any:
+    if key in answer:
+        return answer[key]
+    error = answer.get("error")
+    said = error.get("message") if isinstance(error, dict) else None
+    raise ServerError(f"the embedded engine refuses: {said or str(answer)[:300]}", next_step="mend the model")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ollamaq.servers.target import Reply
 
-LEAKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?(?:start|end)_of_turn>|\[/?INST\]|</?s>")
-"""Marks of chat formats, which an answer must not show."""
+LEAKS = re.compile(r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]|</s>")
+"""Marks of chat formats, which an answer must not show, whatever the model's own special tokens are."""
 
 SHOWN = 60
 
@@ -19,11 +19,20 @@ def quoted(text: str) -> str:
     return repr(short)
 
 
-def wrong_answer(reply: Reply, expect: str | None) -> str | None:
+def wrong_regex(expression: str) -> str | None:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        return str(error)
+    return None
+
+
+def wrong_answer(reply: Reply, expect: str | None, special_tokens: Iterable[str] = ()) -> str | None:
     if not reply.text.strip():
         return "the answer is empty"
-    if leak := LEAKS.search(reply.text):
-        return f"{leak.group()} of the chat format shows in {quoted(reply.text)}"
+    leaks = [token for token in special_tokens if token in reply.text] or LEAKS.findall(reply.text)
+    if leaks:
+        return f"{leaks[0]} of the chat format shows in {quoted(reply.text)}"
     if expect and not re.search(expect, reply.text, re.IGNORECASE):
         return f"{quoted(reply.text)} does not match {expect!r}"
     return None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from ollamaq.chat.conversations import CONVERSATIONS
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
-from ollamaq.errors import OllamaqError
+from ollamaq.errors import OllamaqError, UsageError
+from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Message, Reply, Target
-from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt
+from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt, wrong_regex
 
 PROMPTS = ("What is the capital of France?",)
 OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
 """Greedy, so that the same model gives the same answers."""
+ONE = OPTIONS | {"num_predict": 1}
+NOTHING_TO_COMPARE = "no chat template of training to compare with"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class CheckResult:
 
 
 Verdict = tuple[bool | None, str]
+Prompted = tuple[str, Sequence[Message], str]
 
 
 def run_smoke(
@@ -39,7 +45,7 @@ def run_smoke(
     expect: str | None = None,
     count_tokens: Callable[[str], int] | None = None,
 ) -> list[CheckResult]:
-    """Test a model where it runs.
+    """Test a model where it runs. What goes wrong fails a check; only a server that is gone ends the test.
 
     Args:
         target: where it runs.
@@ -48,7 +54,16 @@ def run_smoke(
         prompts: questions, instead of the suite's own.
         expect: a case-insensitive regular expression that the first answer must contain.
         count_tokens: tokens of a prompt as in training, if they can be counted.
+
+    Raises:
+        ServerGone: the server cannot be reached any more.
+        UsageError: ``expect`` is not a regular expression.
     """
+    if expect and (wrong := wrong_regex(expect)):
+        raise UsageError(
+            f"{expect!r} is not a regular expression: {wrong}", next_step="put \\ before marks such as ( [ *"
+        )
+    special_tokens = list(chat_format.special_tokens.values()) if chat_format else []
     questions = list(prompts or PROMPTS)
     replies: list[Reply] = []
 
@@ -60,7 +75,7 @@ def run_smoke(
         replies.extend(target.chat(name, _user(question), OPTIONS) for question in questions[1:])
         expected = [expect] + [None] * (len(replies) - 1)
         for question, reply, wanted in zip(questions, replies, expected, strict=True):
-            if wrong := wrong_answer(reply, wanted):
+            if wrong := wrong_answer(reply, wanted, special_tokens):
                 return False, f"{quoted(question)}: {wrong}"
         return True, f"{questions[0]} → {quoted(replies[0].text)}"
 
@@ -68,28 +83,33 @@ def run_smoke(
         wrong = wrong_end(replies)
         return not wrong, wrong or f"after {', '.join(str(reply.answer_tokens) for reply in replies)} tokens"
 
+    @cache
+    def training() -> list[Prompted]:
+        return _rendered(chat_format) if chat_format else []
+
     def prompt() -> Verdict:
-        rendered = _rendered(chat_format)
-        if not chat_format or not rendered:
-            return None, "there is no chat template to compare with"
-        for label, (messages, expected) in rendered.items():
-            if wrong := wrong_prompt(
-                target.render(name, messages), expected, chat_format.special_tokens.get("bos_token")
-            ):
-                return False, f"{label}: {wrong}"
-        return True, f"{len(rendered)} of {len(rendered)} conversations as in training{_refused(rendered)}"
+        if not chat_format or not training():
+            return None, NOTHING_TO_COMPARE
+        bos = chat_format.special_tokens.get("bos_token")
+        for label, messages, expected in training():
+            if wrong := wrong_prompt(target.render(name, messages), expected, bos):
+                replaced = chat_format.template.strip() not in target.template(name)
+                return False, f"{label}: {wrong}" + (f"; {target.label} uses another template" if replaced else "")
+        refused = len(CONVERSATIONS) - len(training())
+        return True, f"{_as_many(training())} as in training" + (f"; the template refuses {refused}" if refused else "")
 
     def tokens() -> Verdict:
-        rendered = _rendered(chat_format)
-        if not rendered:
-            return None, "there is no chat template to compare with"
+        if not training():
+            return None, NOTHING_TO_COMPARE
         if count_tokens is None:
             return None, "needs the checkpoint and pip install 'ollamaq[verify]'"
-        for label, (messages, expected) in rendered.items():
-            there = target.chat(name, messages, OPTIONS | {"num_predict": 1}).prompt_tokens
-            if there != (training := count_tokens(expected)):
-                return False, f"{label}: {there} tokens there, {training} in training"
-        return True, f"{len(rendered)} of {len(rendered)} conversations as many as in training"
+        for label, messages, expected in training():
+            there, wanted = (target.chat(name, messages, ONE).prompt_tokens, count_tokens(expected))
+            if there < wanted and target.chat(name, messages, ONE).prompt_tokens <= 1:
+                return None, f"{target.engine} {target.version} leaves out tokens that it still knew"
+            if there != wanted:
+                return False, f"{label}: {there} tokens there, {wanted} in training"
+        return True, f"{_as_many(training())} as many as in training"
 
     first = _check("loads", loads)
     if not first.ok:
@@ -102,6 +122,8 @@ def _check(name: str, run: Callable[[], Verdict]) -> CheckResult:
     started = time.monotonic()
     try:
         ok, detail = run()
+    except ServerGone:
+        raise
     except OllamaqError as error:
         ok, detail = False, str(error)
     return CheckResult(name, ok, detail, time.monotonic() - started)
@@ -111,18 +133,14 @@ def _user(question: str) -> list[Message]:
     return [{"role": "user", "content": question}]
 
 
-def _rendered(chat_format: ChatFormat | None) -> dict[str, tuple[Sequence[Message], str]]:
-    """Each conversation that the template has a form for, and its prompt in training."""
-    rendered: dict[str, tuple[Sequence[Message], str]] = {}
-    for label, messages in CONVERSATIONS.items() if chat_format else ():
-        try:
-            assert chat_format is not None
-            rendered[label] = messages, chat_format.render(messages)
-        except TemplateRefuses:
-            continue
+def _rendered(chat_format: ChatFormat) -> list[Prompted]:
+    """Each conversation that the template has a form for: its label, its messages, and its prompt in training."""
+    rendered: list[Prompted] = []
+    for label, messages in CONVERSATIONS.items():
+        with contextlib.suppress(TemplateRefuses):
+            rendered.append((label, messages, chat_format.render(messages)))
     return rendered
 
 
-def _refused(rendered: dict[str, tuple[Sequence[Message], str]]) -> str:
-    count = len(CONVERSATIONS) - len(rendered)
-    return f"; the template refuses {count}" if count else ""
+def _as_many(rendered: list[Prompted]) -> str:
+    return f"{len(rendered)} of {len(rendered)} conversations"
