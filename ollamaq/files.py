@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,39 +60,81 @@ class ReadOnlyFile:
         return values
 
 
+@dataclass(frozen=True)
+class NewFile:
+    """A file being written: its descriptor, the parts that an earlier, interrupted write has finished, and a journal."""
+
+    file: int
+    done: frozenset[str] = frozenset()
+    journal: int | None = None
+
+    def mark(self, part: str) -> None:
+        """Remember that a part is finished."""
+        if self.journal is not None:
+            os.write(self.journal, f"{part}\n".encode())
+
+
 @contextlib.contextmanager
-def new_file(path: Path, size: int = 0) -> Iterator[int]:
-    """A descriptor of a new file of ``size`` zero bytes, renamed to ``path`` on success and removed on any failure.
+def new_file(path: Path, size: int = 0, *, resume: str | None = None) -> Iterator[NewFile]:
+    """A new file of ``size`` zero bytes, renamed to ``path`` on success and removed on any failure.
+
+    ``resume`` names what is written: with it a failure leaves the file, hidden beside ``path``, with a journal of what
+    was marked, and the next call of the same name goes on with them.
 
     Raises:
-        ToolchainError: the directory cannot be written, or the disk has no room for ``size`` bytes.
+        ToolchainError: the directory cannot be written, the disk has no room for ``size`` bytes, or another process
+            is writing the file to be resumed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_space(path.parent, size)
-        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
+    temporary = path.with_name(f".{path.name}.{'resume' if resume else os.getpid()}.partial")
+    journal_path = path.with_name(f".{path.name}.resume.journal")
+    with contextlib.ExitStack() as stack:
         try:
-            os.ftruncate(file, size)
-            yield file
-        finally:
-            os.close(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            stack.callback(os.close, file)
+            new = NewFile(file)
+            if resume:
+                _lock(file, path)
+                new = _resumed(new, journal_path, resume, size, stack)
+            else:
+                stack.callback(temporary.unlink, missing_ok=True)
+            if not new.done:
+                os.ftruncate(file, 0)
+                check_space(path.parent, size)
+                os.ftruncate(file, size)
+            yield new
+            os.replace(temporary, path)
+            if resume:
+                journal_path.unlink()
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ToolchainError(f"{path} is being written by another process", next_step="wait for it to end") from error
+
+
+def _resumed(new: NewFile, path: Path, resume: str, size: int, stack: contextlib.ExitStack) -> NewFile:
+    """The file with what its journal says, if that is of the same name; else with an empty journal."""
+    journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    stack.callback(os.close, journal)
+    name, *done = path.read_text().rpartition("\n")[0].split("\n")
+    if name == resume and os.fstat(new.file).st_size == size:
+        return NewFile(new.file, frozenset(done), journal)
+    os.ftruncate(journal, 0)
+    os.write(journal, f"{resume}\n".encode())
+    return NewFile(new.file, frozenset(), journal)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or nothing."""
-    with new_file(path) as file:
+    with new_file(path) as new:
         data = text.encode()
         while data:
-            data = data[os.write(file, data) :]
+            data = data[os.write(new.file, data) :]
 
 
 def check_space(directory: Path, size: int) -> None:

@@ -22,6 +22,13 @@ class Source:
     checkpoint: Checkpoint | None = None
 
     @property
+    def fingerprint(self) -> str:
+        """Tells these files from others, or from what they were before, without reading them."""
+        return repr(
+            [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path in self.files for stat in [path.stat()]]
+        )
+
+    @property
     def n_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.files)
 

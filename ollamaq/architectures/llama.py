@@ -19,12 +19,12 @@ def rope_freqs(config: Config) -> Tensor | None:
     rope = config["rope_parameters"]
     if str(rope["rope_type"]).lower() != "llama3":
         return None
-    factor, low, high = (
-        np.float32(rope.get(name, default))
-        for name, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0))
-    )
     context = rope.get("original_max_position_embeddings", 8192)
     with np.errstate(all="ignore"):  # senseless settings give factors that are not finite, and these are refused later
+        factor, low, high = (
+            np.float32(rope.get(name, default))
+            for name, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0))
+        )
         exponents = np.arange(0, config["head_dim"], 2, dtype=np.float32) / np.float32(config["head_dim"])
         powers = np.power(float(rope.get("rope_theta", 10000.0)), exponents.astype(np.float64))  # NumPy's powf varies
         frequencies = 1 / powers.astype(np.float32)

@@ -18,6 +18,29 @@ Threads = Annotated[
         "--threads", "-t", min=1, envvar="OLLAMAQ_THREADS", help="Threads to work with.", show_default="all processors"
     ),
 ]
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
+    if not match or not int(match[1]):
+        raise typer.BadParameter(f"{text!r} is not an amount of memory such as 512M or 1G")
+    return int(match[1]) * UNITS[match[2].upper()]
+
+
+MaxMemory = Annotated[
+    int,
+    typer.Option(
+        "--max-memory",
+        parser=_bytes,
+        metavar="SIZE",
+        envvar="OLLAMAQ_MAX_MEMORY",
+        help="What may be held of the weights while they are converted: 512M, 1G.",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Keep what an interruption leaves, and go on from what one has left.")
+]
 To = Annotated[
     str,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ollamaq.cli.options import DryRun, Json, Quiet, Source, Threads
+from ollamaq.cli.options import DryRun, Json, MaxMemory, Quiet, Resume, Source, Threads
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.quantize import Plan, find_mix, make_plan, write_plan
 from ollamaq.source import open_source
@@ -20,6 +20,8 @@ def quantize(
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
     q: Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
     threads: Threads = None,
+    max_memory: MaxMemory = "1G",  # type: ignore[assignment]  # typer parses it
+    resume: Resume = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -34,7 +36,12 @@ def quantize(
         started = time.monotonic()
         with out.progress() as progress:
             write_plan(
-                output, plan, threads=threads, progress=lambda done, total: progress(f"quantizing {name}", done, total)
+                output,
+                plan,
+                threads=threads,
+                max_memory=max_memory,
+                resume=opened.fingerprint if resume else None,
+                progress=lambda done, total: progress(f"quantizing {name}", done, total),
             )
         seconds = time.monotonic() - started
     rows = table("would quantize" if dry_run else "quantized", "", ">")

@@ -63,13 +63,13 @@ def layout(metadata: Metadata, tensors: Sequence[TensorInfo]) -> Layout:
 def write(path: Path, model: Model, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
     """Write a model as it is and return the file's size; the file appears under its name when it is whole."""
     place = layout(model.metadata, [(tensor.name, tensor.shape, tensor.type) for tensor in model.tensors])
-    with new_file(path, place.total_size) as file:
-        _write(file, place.header, 0)
+    with new_file(path, place.total_size) as new:
+        _write(new.file, place.header, 0)
         for tensor, start in zip(model.tensors, place.offsets, strict=True):
             offset, step = start, max(1, CHUNK // tensor.row)
             for row in range(0, tensor.n_rows, step):
                 data = np.ascontiguousarray(tensor.rows(row, min(row + step, tensor.n_rows)))
-                _write(file, data.view(np.uint8).reshape(-1).data, offset)
+                _write(new.file, data.view(np.uint8).reshape(-1).data, offset)
                 offset += data.nbytes
                 progress(offset, place.total_size)
     progress(place.total_size, place.total_size)

@@ -259,7 +259,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with new_file(path) as file, os.fdopen(os.dup(file), "wb") as stream:
+    with new_file(path) as file, os.fdopen(os.dup(file.file), "wb") as stream:
         stream.write(data)
 
 
@@ -268,7 +268,7 @@ def _copy(source: Path, blob: Path, sha256: str, size: int, progress: Progress) 
     with (
         new_file(blob, size) as target,
         source.open("rb", buffering=0) as file,
-        os.fdopen(os.dup(target), "wb") as stream,
+        os.fdopen(os.dup(target.file), "wb") as stream,
     ):
         while block := file.read(BLOCK):
             stream.write(block)

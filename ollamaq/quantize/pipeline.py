@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ Progress = Callable[[int, int], None]
 """``progress(done, total)``, in bytes of the output."""
 
 CHUNK = 1 << 20
-"""Values a task converts at once: large beside the cost of a task, small in memory (some 5 bytes a value)."""
+"""Values a task converts at once: large beside the cost of a task, small in memory."""
+BYTES_PER_VALUE = 8
+"""What a value takes while it is converted, at most: as it is read, and as it is written."""
+MAX_MEMORY = 1 << 30
 
 
 def default_threads() -> int:
@@ -32,12 +37,26 @@ def default_threads() -> int:
 
 
 def write_plan(
-    path: Path, plan: Plan, *, threads: int | None = None, progress: Progress = lambda done, total: None
+    path: Path,
+    plan: Plan,
+    *,
+    threads: int | None = None,
+    max_memory: int = MAX_MEMORY,
+    resume: str | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> int:
     """Write a planned model as a GGUF file and return the file's size.
 
-    The bytes do not depend on ``threads``. The file appears under its name when it is complete; whatever happens
-    before that leaves nothing.
+    The bytes do not depend on ``threads`` and ``max_memory``. The file appears under its name when it is complete.
+
+    Args:
+        path: the file to write.
+        plan: what to write.
+        threads: how many convert at a time; by default one for each processor.
+        max_memory: bytes that what is being converted may take.
+        resume: what tells this input from others. With it, an interrupted write leaves what it has beside ``path``, and
+            the next one with the same plan goes on from there; without it, nothing is left.
+        progress: is told ``(done, total)``, in bytes of the output.
 
     Raises:
         ModelRefused: a weight is not finite, or so large that its block's scale is not.
@@ -46,20 +65,31 @@ def write_plan(
     threads = threads or default_threads()
     infos = [(planned.tensor.name, _dimensions(planned.tensor.shape), planned.type) for planned in plan.tensors]
     place = layout(plan.metadata, infos)
-    with new_file(path, place.total_size) as file, ThreadPoolExecutor(threads) as pool:
-        os.pwrite(file, place.header, 0)
-        running: set[Future[int]] = set()
-        written = 0
-        try:
-            for chunk in _chunks(plan, place.offsets):
-                running.add(pool.submit(chunk.write, file))
-                if len(running) >= 2 * threads:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    written += sum(future.result() for future in done)
-                    progress(written, plan.n_bytes)
-            for future in running:
+    key = resume and hashlib.sha256(resume.encode() + place.header).hexdigest()
+    with new_file(path, place.total_size, resume=key) as target, ThreadPoolExecutor(threads) as pool:
+        os.pwrite(target.file, place.header, 0)
+        values = max_memory // (2 * threads * BYTES_PER_VALUE)
+        chunks = [chunk for chunk in _chunks(plan, place.offsets, min(CHUNK, values)) if chunk.name not in target.done]
+        left = Counter(chunk.name for chunk in chunks)
+        written = plan.n_bytes - sum(planned.n_bytes for planned in plan.tensors if planned.tensor.name in left)
+        running: dict[Future[int], _Chunk] = {}
+
+        def collect(when: str) -> None:
+            nonlocal written
+            for future in wait(running, return_when=when).done:
                 written += future.result()
+                name = running.pop(future).name
+                left[name] -= 1
+                if not left[name]:
+                    target.mark(name)
                 progress(written, plan.n_bytes)
+
+        try:
+            for chunk in chunks:
+                running[pool.submit(chunk.write, target.file)] = chunk
+                if len(running) >= 2 * threads:
+                    collect(FIRST_COMPLETED)
+            collect(ALL_COMPLETED)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -76,9 +106,10 @@ def _dimensions(shape: tuple[int, ...]) -> tuple[int, ...]:
 class _Chunk:
     """Rows ``[start, stop)`` of a planned tensor, on their way to ``offset`` in the file."""
 
-    __slots__ = ("offset", "planned", "start", "stop")
+    __slots__ = ("name", "offset", "planned", "start", "stop")
 
     def __init__(self, planned: PlannedTensor, start: int, stop: int, offset: int) -> None:
+        self.name = planned.tensor.name
         self.planned, self.start, self.stop, self.offset = planned, start, stop, offset
 
     def write(self, file: int) -> int:
@@ -112,10 +143,10 @@ class _Chunk:
         )
 
 
-def _chunks(plan: Plan, offsets: list[int]) -> Iterator[_Chunk]:
+def _chunks(plan: Plan, offsets: list[int], values: int) -> Iterator[_Chunk]:
     for planned, offset in zip(plan.tensors, offsets, strict=True):
         tensor = planned.tensor
-        step = max(1, CHUNK // tensor.row)
+        step = max(1, values // tensor.row)
         row_bytes = kernels.row_bytes(planned.type, tensor.row)
         for start in range(0, tensor.n_rows, step):
             yield _Chunk(planned, start, min(start + step, tensor.n_rows), offset + start * row_bytes)
