@@ -62,7 +62,7 @@ class ReadOnlyFile:
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file being written: its descriptor, the parts that an earlier, interrupted write has finished, and a journal."""
+    """A file being written: its descriptor, the parts that an earlier, interrupted write finished, and a journal."""
 
     file: int
     done: frozenset[str] = frozenset()
