@@ -63,7 +63,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     tensors = tuple(_typed(tensor, type_) for tensor in named)
     metadata = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
     metadata |= _architecture(family, config, file_type)
-    metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre)
+    metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre, llama=family.llama_vocabulary)
     for key, value in metadata.items():
         if not _fits(value):
             raise ModelRefused(

@@ -7,9 +7,10 @@ from typing import Any
 
 from ollamaq.architectures.family import Family
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.architectures.qwen import QWEN2, QWEN3
 from ollamaq.errors import ModelRefused
 
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (LLAMA, QWEN2, QWEN3)
 BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
 

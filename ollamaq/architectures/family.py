@@ -128,6 +128,7 @@ class Family:
     and its shape in names of the config; how a checkpoint calls it is known to gguf-py. A matrix may have a bias beside
     it. ``defaults`` are those of the class in transformers, which config.json may leave out; ``sizes`` are computed
     from the whole config. ``rearranged`` tensors have their rows in another order, ``extra`` ones are in no checkpoint.
+    ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
     """
 
     arch: MODEL_ARCH
@@ -140,6 +141,7 @@ class Family:
     optional: tuple[str, ...] = ()
     rearranged: Mapping[str, Rearrange] = field(default_factory=dict)
     extra: tuple[Extra, ...] = ()
+    llama_vocabulary: bool = False
 
 
 def rotary_pairs(heads: str) -> Rearrange:

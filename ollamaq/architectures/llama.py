@@ -74,4 +74,5 @@ LLAMA = Family(
     optional=("output",),
     rearranged={"attn_q": rotary_pairs("num_attention_heads"), "attn_k": rotary_pairs("num_key_value_heads")},
     extra=(rope_freqs,),
+    llama_vocabulary=True,
 )

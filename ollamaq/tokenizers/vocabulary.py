@@ -22,13 +22,15 @@ NO_BOS_VOCAB_SIZE = 49152
 """Vocabularies of this size (Granite's, SmolLM's) never start with a BOS, whatever their files say."""
 
 
-def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = None) -> Metadata:
+def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = None, llama: bool = True) -> Metadata:
     """The ``tokenizer.*`` keys.
 
     Args:
         checkpoint: the model directory.
         vocab_size: rows of the embedding.
         pre: the pre-tokenizer, where it is not to be recognised.
+        llama: whether to write what is written for the llama family alone: ``add_space_prefix`` as
+            tokenizer_config.json has it, and that vocabularies of a certain size never start with a BOS.
 
     Raises:
         ModelRefused: the tokenizer is of another kind, damaged, or larger than the embedding.
@@ -53,10 +55,10 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, *, pre: str | None = Non
     }
     metadata = {f"tokenizer.ggml.{key}": _value(value) for key, value in keys.items() if value != []}
     prefix = checkpoint.tokenizer_config.get("add_prefix_space")
-    if prefix is not None:
+    if llama and prefix is not None:
         metadata = {"tokenizer.ggml.add_space_prefix": Value(GGUFValueType.BOOL, prefix)} | metadata
     metadata |= _templates(checkpoint.chat_templates)
-    if vocab_size == NO_BOS_VOCAB_SIZE:
+    if llama and vocab_size == NO_BOS_VOCAB_SIZE:
         metadata["tokenizer.ggml.add_bos_token"] = _value(False)
     return metadata
 

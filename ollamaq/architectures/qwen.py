@@ -1,0 +1,49 @@
+"""Qwen 2, 2.5 and 3, dense."""
+
+from __future__ import annotations
+
+from gguf import MODEL_ARCH
+
+from ollamaq.architectures.family import Config, Family
+from ollamaq.architectures.llama import LLAMA
+
+
+def head_width(config: Config) -> int:
+    """Qwen2's config may have no ``head_dim``, and then GGUF has none either."""
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+QWEN2 = Family(
+    arch=MODEL_ARCH.QWEN2,
+    classes=("Qwen2ForCausalLM",),
+    defaults={
+        "vocab_size": 151936,
+        "hidden_size": 4096,
+        "intermediate_size": 22016,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+    },
+    sizes={
+        "queries": lambda config: config["num_attention_heads"] * head_width(config),
+        "keys": lambda config: config["num_key_value_heads"] * head_width(config),
+    },
+    keys=(),
+    tensors=LLAMA.tensors,
+    block=LLAMA.block,
+    optional=LLAMA.optional,
+)
+
+QWEN3 = Family(
+    arch=MODEL_ARCH.QWEN3,
+    classes=("Qwen3ForCausalLM",),
+    defaults={**QWEN2.defaults, "head_dim": 128},
+    sizes=QWEN2.sizes,
+    keys=(),
+    tensors=LLAMA.tensors,
+    block={**LLAMA.block, "attn_q_norm": ("head_dim",), "attn_k_norm": ("head_dim",)},
+    optional=LLAMA.optional,
+)
