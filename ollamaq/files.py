@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,11 @@ class ReadOnlyFile:
             raise ModelRefused(
                 f"cannot read {path}: {error.strerror}", next_step="check the path and its permissions"
             ) from error
+        found = os.fstat(self._file)
+        if stat.S_ISDIR(found.st_mode):
+            raise ModelRefused(f"{path} is a directory, not a file", next_step="name the file in it")
         self.path = path
-        self.size = os.fstat(self._file).st_size
+        self.size = found.st_size
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

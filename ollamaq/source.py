@@ -9,7 +9,7 @@ from ollamaq.checkpoint import Checkpoint, open_checkpoint
 from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Model
-from ollamaq.gguf.reader import read_gguf
+from ollamaq.gguf.splits import join, read_parts
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
 
 
 def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) -> Source:
-    """Open a model directory or a GGUF file.
+    """Open a model directory or a GGUF file; of a split one, any part stands for the whole.
 
     ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
     F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer.
@@ -48,4 +48,5 @@ def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) 
         checkpoint = open_checkpoint(path)
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
         return Source(path, convert(checkpoint, outtype, pre=pre), tuple(checkpoint.files), checkpoint)
-    return Source(path, read_gguf(path), (path,))
+    parts = read_parts(path)
+    return Source(path, join(parts.values()), tuple(parts))

@@ -9,6 +9,7 @@ import typer
 
 from ollamaq.cli.convert import convert
 from ollamaq.cli.doctor import doctor
+from ollamaq.cli.gguf import gguf
 from ollamaq.cli.inspect import inspect
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for run in (publish, quantize, convert, inspect, smoke, doctor):
     app.command()(run)
+app.add_typer(gguf, name="gguf")
 
 
 def _version(wanted: bool) -> None:
