@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -91,7 +92,9 @@ def main() -> None:
     reference = parts.llamacpp() / "bin" / "llama-quantize"
     with tempfile.TemporaryDirectory() as scratch:
         source, ours, theirs = (Path(scratch) / name for name in ("f16.gguf", "ours.gguf", "theirs.gguf"))
-        make_model(source, given.layers)
+        maker = multiprocessing.get_context("spawn").Process(target=make_model, args=(source, given.layers))
+        maker.start()  # apart, since a child's peak of memory counts from that of its parent
+        maker.join()
         print(f"{'mix':8}{'ollamaq s':>11}{'llama s':>10}{'ratio':>8}{'peak MiB':>10}{'llama MiB':>11}  bytes")
         for mix in given.mix or MIXES:
             mine = [*OLLAMAQ, "quantize", str(source), str(ours), "--q", mix, "--quiet", "-t", str(given.threads)]
