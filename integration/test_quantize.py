@@ -3,6 +3,7 @@
 import filecmp
 import hashlib
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -74,6 +75,32 @@ def test_an_interrupted_quantization_leaves_nothing(number, smollm2, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+def legacy_imatrix(path: Path, model, experts: int) -> None:
+    """An importance matrix in llama.cpp's older format, with random weights for every matrix of the layers."""
+    random = np.random.default_rng(2028)
+    entries = [tensor for tensor in model.tensors if tensor.name.startswith("blk.") and len(tensor.shape) > 1]
+    with path.open("wb") as file:
+        file.write(struct.pack("<i", len(entries)))
+        for tensor in entries:
+            values = random.random(tensor.row * (experts if len(tensor.shape) > 2 else 1), dtype=np.float32)
+            name = tensor.name.encode()
+            file.write(
+                struct.pack("<i", len(name)) + name + struct.pack("<ii", 3, values.size) + (values * 3).tobytes()
+            )
+        file.write(struct.pack("<ii", 11, 8) + b"wiki.txt")
+
+
+@pytest.mark.parametrize("experts", [0, 4])
+def test_an_importance_matrix_is_applied_as_llama_quantize_applies_it(experts, llama_quantize, tmp_path):
+    source, theirs, ours, imatrix = (tmp_path / name for name in ("s.gguf", "theirs.gguf", "ours.gguf", "im.dat"))
+    synthetic(source, head_count=4, experts=experts)
+    legacy_imatrix(imatrix, read_gguf(source), experts)
+    for mix in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S"):
+        run(llama_quantize, "--imatrix", imatrix, source, theirs, mix, 2)
+        ollamaq("quantize", source, ours, "--q", mix, "--imatrix", imatrix)
+        assert filecmp.cmp(ours, theirs, shallow=False), mix
 
 
 SHAPES = {

@@ -10,7 +10,7 @@ import typer
 
 from ollamaq.cli.options import DryRun, Json, MaxMemory, Quiet, Resume, Source, Threads
 from ollamaq.cli.output import Output, command, size, table
-from ollamaq.quantize import Plan, find_mix, make_plan, write_plan
+from ollamaq.quantize import Plan, apply_imatrix, find_mix, make_plan, read_imatrix, write_plan
 from ollamaq.source import open_source
 
 
@@ -19,6 +19,16 @@ def quantize(
     source: Source,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
     q: Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
+    imatrix: Annotated[
+        str | None, typer.Option(help="An importance matrix, as llama-imatrix writes it.", show_default=False)
+    ] = None,
+    include_weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Use only entries whose names contain this (repeatable).", show_default=False),
+    ] = None,
+    exclude_weights: Annotated[
+        list[str] | None, typer.Option(help="Use no entry whose name contains this (repeatable).", show_default=False)
+    ] = None,
     threads: Threads = None,
     max_memory: MaxMemory = "1G",  # type: ignore[assignment]  # typer parses it
     resume: Resume = False,
@@ -31,6 +41,8 @@ def quantize(
     name, mix = find_mix(q)
     opened = open_source(source)
     plan = make_plan(opened.model, mix)
+    if imatrix:
+        plan = apply_imatrix(plan, read_imatrix(imatrix).select(include_weights or (), exclude_weights or ()))
     seconds = 0.0
     if not dry_run:
         started = time.monotonic()

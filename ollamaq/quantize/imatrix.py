@@ -19,6 +19,7 @@ from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.files import ReadOnlyFile
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.gguf.reader import read_gguf
+from ollamaq.quantize.plan import FLOATS, Plan, PlannedTensor
 from ollamaq.tensors import Tensor
 
 Entries = dict[str, NDArray[np.float32]]
@@ -71,6 +72,33 @@ class Imatrix:
         if 0 < self.chunk_count <= INT32_MAX:
             facts["chunks_count"] = Value(GGUFValueType.UINT32, self.chunk_count)
         return {f"quantize.imatrix.{key}": value for key, value in facts.items()}
+
+
+def apply_imatrix(plan: Plan, imatrix: Imatrix) -> Plan:
+    """The plan with importance weights where there are any, and with the metadata that tells of them.
+
+    Raises:
+        ModelRefused: an entry has not as many values as the tensor of its name has inputs.
+    """
+    planned = tuple(replace(one, weights=_weights(one, imatrix)) for one in plan.tensors)
+    return replace(plan, metadata=plan.metadata | imatrix.metadata(), tensors=planned)
+
+
+def _weights(planned: PlannedTensor, imatrix: Imatrix) -> NDArray[np.float32] | None:
+    tensor = planned.tensor
+    entry = imatrix.entries.get(tensor.name)
+    if entry is None or planned.type in FLOATS:
+        return None
+    matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1
+    if entry.size == matrices * tensor.row:
+        return entry.reshape(matrices, tensor.row)
+    if tensor.name == "token_embd.weight":  # llama.cpp lets this one pass, without weights
+        return None
+    inputs = matrices * tensor.row
+    raise ModelRefused(
+        f"{os.fspath(imatrix.path)} has {entry.size} values for {tensor.name!r}, which has {inputs} inputs",
+        next_step="is it of this model?",
+    )
 
 
 def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:

@@ -106,10 +106,11 @@ def _dimensions(shape: tuple[int, ...]) -> tuple[int, ...]:
 class _Chunk:
     """Rows ``[start, stop)`` of a planned tensor, on their way to ``offset`` in the file."""
 
-    __slots__ = ("name", "offset", "planned", "start", "stop")
+    __slots__ = ("name", "offset", "planned", "rows_of_matrix", "start", "stop")
 
     def __init__(self, planned: PlannedTensor, start: int, stop: int, offset: int) -> None:
         self.name = planned.tensor.name
+        self.rows_of_matrix = _rows_of_matrix(planned)
         self.planned, self.start, self.stop, self.offset = planned, start, stop, offset
 
     def write(self, file: int) -> int:
@@ -117,7 +118,8 @@ class _Chunk:
         stored = tensor.rows(self.start, self.stop)
         if tensor.type in FLOATS:
             out = np.empty((len(stored), kernels.row_bytes(type_, tensor.row)), np.uint8)
-            outcome = kernels.quantize(tensor.type, stored, type_, out)
+            weights = None if self.planned.weights is None else self.planned.weights[self.start // self.rows_of_matrix]
+            outcome = kernels.quantize(tensor.type, stored, type_, out, weights)
             if outcome is not Outcome.DONE:
                 raise self._refusal(outcome, stored)
         else:
@@ -143,10 +145,18 @@ class _Chunk:
         )
 
 
+def _rows_of_matrix(planned: PlannedTensor) -> int:
+    """Rows that share importance weights: those of one expert, or all."""
+    return planned.tensor.n_rows // (1 if planned.weights is None else len(planned.weights))
+
+
 def _chunks(plan: Plan, offsets: list[int], values: int) -> Iterator[_Chunk]:
+    """Rows in the order of the file; no chunk reaches from one expert into the next."""
     for planned, offset in zip(plan.tensors, offsets, strict=True):
-        tensor = planned.tensor
+        tensor, rows_of_matrix = planned.tensor, _rows_of_matrix(planned)
         step = max(1, values // tensor.row)
         row_bytes = kernels.row_bytes(planned.type, tensor.row)
-        for start in range(0, tensor.n_rows, step):
-            yield _Chunk(planned, start, min(start + step, tensor.n_rows), offset + start * row_bytes)
+        for first in range(0, tensor.n_rows, rows_of_matrix):
+            last = first + rows_of_matrix
+            for start in range(first, last, step):
+                yield _Chunk(planned, start, min(start + step, last), offset + start * row_bytes)

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gguf import GGML_QUANT_SIZES, GGUFValueType
 from gguf import GGMLQuantizationType as Type
+from numpy.typing import NDArray
 
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
@@ -36,10 +38,14 @@ LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """A tensor and the type it is to be written as."""
+    """A tensor and the type it is to be written as.
+
+    ``weights``, of shape (matrices, values in a row), tell how much each value of a row matters, if that is known.
+    """
 
     tensor: Tensor
     type: Type
+    weights: NDArray[np.float32] | None = None
 
     @property
     def n_bytes(self) -> int:
