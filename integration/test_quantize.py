@@ -18,6 +18,7 @@ from ollamaq.gguf.reader import read_gguf
 from ollamaq.quantize import find_mix, make_plan, write_plan
 
 MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S")
+RARER = ("Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q2_K")
 
 
 def run(*arguments: object) -> None:
@@ -50,6 +51,15 @@ def test_quantized_file_equals_llama_quantize(mix, converted, checkpoint, llama_
     if outtype == "bf16":  # what the checkpoint holds, so that nothing lies between it and the file
         ollamaq("quantize", checkpoint, direct, "--q", mix)
         assert filecmp.cmp(direct, theirs, shallow=False)
+
+
+@pytest.mark.parametrize("converted", ["bf16"], indirect=True)
+@pytest.mark.parametrize("mix", RARER)
+def test_file_in_a_rarer_mix_equals_llama_quantize(mix, converted, llama_quantize, tmp_path):
+    theirs, ours = tmp_path / "theirs.gguf", tmp_path / "ours.gguf"
+    run(llama_quantize, converted[1], theirs, mix, 2)
+    ollamaq("quantize", converted[1], ours, "--q", mix)
+    assert filecmp.cmp(ours, theirs, shallow=False)
 
 
 def test_the_number_of_threads_changes_no_byte(smollm2, tmp_path):
@@ -97,7 +107,7 @@ def test_an_importance_matrix_is_applied_as_llama_quantize_applies_it(experts, l
     source, theirs, ours, imatrix = (tmp_path / name for name in ("s.gguf", "theirs.gguf", "ours.gguf", "im.dat"))
     synthetic(source, head_count=4, experts=experts)
     legacy_imatrix(imatrix, read_gguf(source), experts)
-    for mix in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_S"):
+    for mix in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K", "Q5_0", "Q4_0", "IQ4_NL"):
         run(llama_quantize, "--imatrix", imatrix, source, theirs, mix, 2)
         ollamaq("quantize", source, ours, "--q", mix, "--imatrix", imatrix)
         assert filecmp.cmp(ours, theirs, shallow=False), mix
@@ -171,7 +181,7 @@ def test_every_mix_follows_the_rules_of_llama_quantize_on_a(shape, llama_quantiz
     source, theirs, ours = (tmp_path / name for name in ("source.gguf", "theirs.gguf", "ours.gguf"))
     synthetic(source, **SHAPES[shape])
     model = read_gguf(source)
-    for mix in MIXES:
+    for mix in MIXES + RARER:
         run(llama_quantize, source, theirs, mix, 2)
         write_plan(ours, make_plan(model, find_mix(mix)[1]))
         assert filecmp.cmp(ours, theirs, shallow=False), mix

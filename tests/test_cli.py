@@ -64,6 +64,17 @@ def test_quantize_writes_the_file_and_tells_its_size(run, checkpoint, tmp_path):
     assert told["bytes"] < (tmp_path / "out.gguf").stat().st_size
 
 
+def test_a_plan_tells_every_tensor_and_writes_nothing(run, checkpoint, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    told = json.loads(run("plan", checkpoint, "--q", "Q3_K_M", "--json").stdout)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert told["bytes"] == sum(tensor["bytes"] for tensor in told["tensors"])
+    types = {tensor["name"]: tensor["type"] for tensor in told["tensors"]}
+    assert types["blk.0.attn_v.weight"] == "Q5_K"
+    assert types["blk.0.attn_norm.weight"] == "F32"
+    assert "blk.0.attn_v.weight" in run("plan", checkpoint, "--q", "Q3_K_M").stdout
+
+
 def test_quiet_prints_the_result_alone(run, checkpoint):
     result = run("quantize", checkpoint, "out.gguf", "--quiet")
     assert (result.stdout, result.stderr) == ("out.gguf\n", "")

@@ -1,10 +1,12 @@
 """Mixes give each tensor the type that llama.cpp's llama-quantize gives it.
 
-``data/plans.json.gz`` holds what llama-quantize b11434 made of small models of many shapes: its types and its order.
+``data/plans.json.gz`` holds what llama-quantize b11434 made of small models of many shapes, with and without an
+importance matrix: its types and its order.
 """
 
 import gzip
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +32,29 @@ def tensor(name, type_name, shape) -> Tensor:
     return Tensor(name, Type[type_name], tuple(shape), lambda start, stop: np.zeros((stop - start, shape[-1])))
 
 
-def model(entry) -> Model:
+@cache
+def synthetic(shape) -> Model:
+    entry = PLANS[shape]
     metadata = {key: value(plain) for key, plain in entry["metadata"].items()}
     return Model(metadata, tuple(tensor(*source) for source in entry["source"]))
 
 
 @pytest.mark.parametrize("shape", PLANS)
+@pytest.mark.parametrize("imatrix", [False, True])
 @pytest.mark.parametrize("mix", [name for name in MIXES if name != "F32"])
-def test_types_and_order_are_those_of_llama_quantize(shape, mix):
-    expected = PLANS[shape]["mixes"][mix]
-    plan = make_plan(model(PLANS[shape]), find_mix(mix)[1])
-    assert [[p.tensor.name, p.type.name] for p in plan.tensors] == expected["tensors"]
+def test_types_and_order_are_those_of_llama_quantize(mix, imatrix, shape):
+    expected = PLANS[shape]["mixes"][mix + "+imatrix" * imatrix]
+    plan = make_plan(synthetic(shape), find_mix(mix)[1], imatrix=imatrix)
+    assert [p.tensor.name for p in plan.tensors] == PLANS[shape]["order"]
+    assert [p.type.name for p in plan.tensors] == expected["types"]
     assert plan.metadata["general.file_type"].value == expected["file_type"]
     assert list(plan.metadata)[-2:] == ["general.quantization_version", "general.file_type"]
 
 
 def test_the_goldens_exercise_every_fall_back_and_every_exception():
-    given = {t for entry in PLANS.values() for made in entry["mixes"].values() for _, t in made["tensors"]}
-    assert given >= {"F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q5_0", "Q5_1"}
+    given = {t for entry in PLANS.values() for made in entry["mixes"].values() for t in made["types"]}
+    floats, legacy = {"F32", "F16", "BF16"}, {"Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL"}
+    assert given == floats | legacy | {"Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "TQ1_0", "TQ2_0", "MXFP4"}
 
 
 def test_a_mix_is_found_whatever_its_case_and_by_its_short_name():
@@ -62,8 +69,7 @@ def test_an_unknown_mix_is_answered_with_the_one_that_was_meant(typed, meant):
 
 
 def test_a_model_that_is_quantized_already_is_refused():
-    entry = PLANS["tied"]
-    quantized = Model(model(entry).metadata, (tensor("blk.0.attn_q.weight", "Q4_K", (256, 256)),))
+    quantized = Model(synthetic("tied").metadata, (tensor("blk.0.attn_q.weight", "Q4_K", (256, 256)),))
     with pytest.raises(ModelRefused, match=r"'blk\.0\.attn_q\.weight' is Q4_K already"):
         make_plan(quantized, find_mix("Q5_K_M")[1])
 
@@ -75,7 +81,7 @@ def test_a_model_without_its_depth_is_refused():
 
 
 def test_sizes_are_known_before_anything_is_read():
-    plan = make_plan(model(PLANS["grouped-query"]), find_mix("Q8_0")[1])
+    plan = make_plan(synthetic("grouped-query"), find_mix("Q8_0")[1])
     weights = sum(p.n_bytes for p in plan.tensors if p.type is Type.Q8_0)
     values = sum(p.tensor.n_values for p in plan.tensors if p.type is Type.Q8_0)
     assert weights == values * 34 // 32

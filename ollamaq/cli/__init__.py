@@ -11,6 +11,7 @@ from ollamaq.cli.convert import convert
 from ollamaq.cli.doctor import doctor
 from ollamaq.cli.gguf import gguf
 from ollamaq.cli.inspect import inspect
+from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
 from ollamaq.cli.smoke import smoke
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, quantize, convert, inspect, smoke, doctor):
+for run in (publish, plan, quantize, convert, inspect, smoke, doctor):
     app.command()(run)
 app.add_typer(gguf, name="gguf")
 

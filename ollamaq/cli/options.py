@@ -38,6 +38,22 @@ MaxMemory = Annotated[
         help="What may be held of the weights while they are converted: 512M, 1G.",
     ),
 ]
+ImatrixFile = Annotated[
+    str | None,
+    typer.Option("--imatrix", help="An importance matrix, as llama-imatrix writes it.", show_default=False),
+]
+IncludeWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include-weights", help="Use only its entries whose names contain this (repeatable).", show_default=False
+    ),
+]
+ExcludeWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-weights", help="Use none of its entries whose names contain this (repeatable).", show_default=False
+    ),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Keep what an interruption leaves, and go on from what one has left.")
 ]

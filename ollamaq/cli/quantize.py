@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
-from ollamaq.cli.options import DryRun, Json, MaxMemory, Quiet, Resume, Source, Threads
+from ollamaq.cli.options import (
+    DryRun,
+    ExcludeWeights,
+    ImatrixFile,
+    IncludeWeights,
+    Json,
+    MaxMemory,
+    Quiet,
+    Resume,
+    Source,
+    Threads,
+)
 from ollamaq.cli.output import Output, command, size, table
+from ollamaq.gguf.model import Model
 from ollamaq.quantize import Plan, apply_imatrix, find_mix, make_plan, read_imatrix, write_plan
 from ollamaq.source import open_source
 
@@ -19,16 +31,9 @@ def quantize(
     source: Source,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
     q: Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
-    imatrix: Annotated[
-        str | None, typer.Option(help="An importance matrix, as llama-imatrix writes it.", show_default=False)
-    ] = None,
-    include_weights: Annotated[
-        list[str] | None,
-        typer.Option(help="Use only entries whose names contain this (repeatable).", show_default=False),
-    ] = None,
-    exclude_weights: Annotated[
-        list[str] | None, typer.Option(help="Use no entry whose name contains this (repeatable).", show_default=False)
-    ] = None,
+    imatrix: ImatrixFile = None,
+    include_weights: IncludeWeights = None,
+    exclude_weights: ExcludeWeights = None,
     threads: Threads = None,
     max_memory: MaxMemory = "1G",  # type: ignore[assignment]  # typer parses it
     resume: Resume = False,
@@ -38,11 +43,8 @@ def quantize(
 ) -> None:
     """Quantize a model straight to a GGUF: the bytes that llama-quantize would write."""
     out = Output(as_json=as_json, quiet=quiet)
-    name, mix = find_mix(q)
     opened = open_source(source)
-    plan = make_plan(opened.model, mix)
-    if imatrix:
-        plan = apply_imatrix(plan, read_imatrix(imatrix).select(include_weights or (), exclude_weights or ()))
+    name, plan = planned(opened.model, q, imatrix, include_weights, exclude_weights)
     seconds = 0.0
     if not dry_run:
         started = time.monotonic()
@@ -73,6 +75,17 @@ def quantize(
         "dry_run": dry_run,
     }
     out.result(data, rows, brief=str(output))
+
+
+def planned(
+    model: Model, q: str, imatrix: str | None, include: list[str] | None, exclude: list[str] | None
+) -> tuple[str, Plan]:
+    """The mix's name and the plan that the options come to."""
+    name, mix = find_mix(q)
+    if imatrix is None:
+        return name, make_plan(model, mix)
+    weights = read_imatrix(imatrix).select(include or (), exclude or ())
+    return name, apply_imatrix(make_plan(model, mix, imatrix=bool(weights.entries)), weights)
 
 
 def count_types(plan: Plan) -> dict[str, int]:

@@ -39,12 +39,19 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor stands among those of its kind, and the facts of the model that rules ask for."""
+    """Where a tensor stands among those of its kind, and the facts that rules ask for.
+
+    ``shared_heads`` is where four query heads or more share a value head, ``stacked`` where the tensor holds matrices
+    of several experts, ``imatrix`` where an importance matrix is at hand.
+    """
 
     layer: int
     layers: int
-    falcon: bool
-    eight_experts: bool
+    falcon: bool = False
+    eight_experts: bool = False
+    shared_heads: bool = False
+    stacked: bool = False
+    imatrix: bool = False
 
 
 Where = Callable[[Place], bool]
@@ -82,6 +89,26 @@ def eight_experts(place: Place) -> bool:
     return place.eight_experts and not place.falcon
 
 
+def other_experts(place: Place) -> bool:
+    return not place.eight_experts and not place.falcon
+
+
+def shared_heads(place: Place) -> bool:
+    return place.shared_heads
+
+
+def stacked(place: Place) -> bool:
+    return place.stacked
+
+
+def imatrix(where: Where) -> Where:
+    return lambda place: place.imatrix and where(place)
+
+
+def no_imatrix(where: Where) -> Where:
+    return lambda place: not place.imatrix and where(place)
+
+
 @dataclass(frozen=True)
 class Mix:
     """A named plan of types; ``file_type`` is what ``general.file_type`` says."""
@@ -104,6 +131,22 @@ MIXES: dict[str, Mix] = {
     "F16": Mix(F.MOSTLY_F16, Type.F16),
     "BF16": Mix(F.MOSTLY_BF16, Type.BF16),
     "Q8_0": Mix(F.MOSTLY_Q8_0, Type.Q8_0),
+    "Q5_0": Mix(F.MOSTLY_Q5_0, Type.Q5_0, ((Kind.FFN_DOWN, imatrix(first_part(8)), Type.Q5_1),)),
+    "Q5_1": Mix(F.MOSTLY_Q5_1, Type.Q5_1),
+    "Q4_0": Mix(F.MOSTLY_Q4_0, Type.Q4_0, ((Kind.FFN_DOWN, imatrix(first_part(8)), Type.Q4_1),)),
+    "Q4_1": Mix(F.MOSTLY_Q4_1, Type.Q4_1),
+    "IQ4_NL": Mix(
+        F.MOSTLY_IQ4_NL,
+        Type.IQ4_NL,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q5_K),
+            (Kind.FFN_DOWN, no_imatrix(first_part(8)), Type.Q5_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+    "MXFP4_MOE": Mix(F.MOSTLY_MXFP4_MOE, Type.Q8_0, tuple((kind, stacked, Type.MXFP4) for kind in Kind)),
+    "TQ2_0": Mix(F.MOSTLY_TQ2_0, Type.TQ2_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
+    "TQ1_0": Mix(F.MOSTLY_TQ1_0, Type.TQ1_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
     "Q6_K": Mix(F.MOSTLY_Q6_K, Type.Q6_K),
     "Q5_K_S": Mix(F.MOSTLY_Q5_K_S, Type.Q5_K),
     "Q5_K_M": Mix(
@@ -134,10 +177,54 @@ MIXES: dict[str, Mix] = {
             (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
         ),
     ),
+    "Q3_K_S": Mix(F.MOSTLY_Q3_K_S, Type.Q3_K, ((Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),)),
+    "Q3_K_M": Mix(
+        F.MOSTLY_Q3_K_M,
+        Type.Q3_K,
+        (
+            (Kind.ATTN_V, first(2), Type.Q5_K),
+            (Kind.ATTN_V, everywhere, Type.Q4_K),
+            (Kind.FFN_DOWN, first_part(16), Type.Q5_K),
+            (Kind.FFN_DOWN, falcon(more_bits), Type.Q4_K),
+            (Kind.FFN_DOWN, not_falcon(everywhere), Type.Q4_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+            (Kind.ATTN_OUTPUT, other_experts, Type.Q4_K),
+        ),
+    ),
+    "Q3_K_L": Mix(
+        F.MOSTLY_Q3_K_L,
+        Type.Q3_K,
+        (
+            (Kind.ATTN_V, everywhere, Type.Q5_K),
+            (Kind.FFN_DOWN, falcon(everywhere), Type.Q4_K),
+            (Kind.FFN_DOWN, everywhere, Type.Q5_K),
+            (Kind.ATTN_OUTPUT, falcon(everywhere), Type.Q4_K),
+            (Kind.ATTN_OUTPUT, other_experts, Type.Q5_K),
+        ),
+    ),
+    "Q2_K": Mix(
+        F.MOSTLY_Q2_K,
+        Type.Q2_K,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q4_K),
+            (Kind.ATTN_V, everywhere, Type.Q3_K),
+            (Kind.FFN_DOWN, everywhere, Type.Q3_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+            (Kind.ATTN_OUTPUT, other_experts, Type.Q3_K),
+        ),
+    ),
 }
-ALIASES = {"Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
-FALLBACKS = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0}
+FALLBACKS = {
+    Type.Q2_K: Type.Q4_0,
+    Type.Q3_K: Type.Q4_0,
+    Type.Q4_K: Type.Q5_0,
+    Type.Q5_K: Type.Q5_1,
+    Type.Q6_K: Type.Q8_0,
+    Type.TQ1_0: Type.Q4_0,
+    Type.TQ2_0: Type.Q4_0,
+}
 """What a row gets whose width the type's block does not divide; where that does not fit either, F16."""
 
 

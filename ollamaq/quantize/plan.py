@@ -73,8 +73,8 @@ class Plan:
         return 8 * self.n_bytes / max(1, self.n_values)
 
 
-def make_plan(model: Model, mix: Mix) -> Plan:
-    """Decide the type of every tensor of a model of floats.
+def make_plan(model: Model, mix: Mix, *, imatrix: bool = False) -> Plan:
+    """Decide the type of every tensor of a model of floats; ``imatrix`` tells whether weights will be applied.
 
     Raises:
         ModelRefused: a tensor is quantized already, or the metadata needed by the rules is missing.
@@ -86,7 +86,7 @@ def make_plan(model: Model, mix: Mix) -> Plan:
                 f"tensor {tensor.name!r} is {tensor.type.name} already: quantizing it again would lose more",
                 next_step="start from the F16, BF16 or F32 model",
             )
-    chooser = _Chooser(model.metadata, tensors, mix)
+    chooser = _Chooser(model.metadata, tensors, mix, imatrix)
     planned = tuple(PlannedTensor(tensor, chooser.type_of(tensor)) for tensor in tensors)
     return Plan(_metadata(model.metadata, mix), planned)
 
@@ -94,14 +94,15 @@ def make_plan(model: Model, mix: Mix) -> Plan:
 class _Chooser:
     """Applies a mix to tensors in file order, counting layers as it goes (an expert's layer is read off its name)."""
 
-    def __init__(self, metadata: Metadata, tensors: Sequence[Tensor], mix: Mix) -> None:
-        self.mix = mix
+    def __init__(self, metadata: Metadata, tensors: Sequence[Tensor], mix: Mix, imatrix: bool) -> None:
+        self.mix, self.imatrix = mix, imatrix
         self.architecture = str(_get(metadata, "general.architecture"))
         self.block_count = int(_get(metadata, f"{self.architecture}.block_count"))
         self.experts = int(_get(metadata, f"{self.architecture}.expert_count", 0))
         self.tied = all(tensor.name != "output.weight" for tensor in tensors)
         heads = _get(metadata, f"{self.architecture}.attention.head_count", 0)
         kv_heads = _get(metadata, f"{self.architecture}.attention.head_count_kv", heads)
+        self.shared_heads = kv_heads > 0 and heads // kv_heads >= 4
         self.is_70b = LAYERS_OF_70B.get(self.architecture) == self.block_count and not (
             self.architecture == "llama" and heads == kv_heads
         )
@@ -129,8 +130,12 @@ class _Chooser:
         layer = self._layer_of(tensor, kind)
         self.seen[kind] += 1
         layers = self.attn_v_count if kind is Kind.ATTN_V else self.block_count
-        chosen = self.mix.type_of(kind, Place(layer, layers, falcon, self.experts == 8))
-        if kind is Kind.ATTN_V and self.is_70b and chosen is Type.Q4_K:
+        stacked = len(tensor.shape) > 2 and tensor.shape[-3] > 1
+        place = Place(layer, layers, falcon, self.experts == 8, self.shared_heads, stacked, self.imatrix)
+        chosen = self.mix.type_of(kind, place)
+        if self.mix.default is Type.Q8_0:  # as it is, or with MXFP4 for experts: no rule adds bits to it
+            return chosen
+        if kind is Kind.ATTN_V and self.is_70b and chosen in (Type.Q3_K, Type.Q4_K):
             chosen = Type.Q5_K
         if kind in (Kind.ATTN_V, Kind.ATTN_K) and self.experts == 8:
             chosen = Type.Q8_0
