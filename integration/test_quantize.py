@@ -18,6 +18,7 @@ from ollamaq.gguf.reader import read_gguf
 from ollamaq.quantize import find_mix, make_plan, write_plan
 
 MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S")
+I_QUANTS = ("IQ4_XS", "IQ3_M", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
 RARER = ("Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q2_K")
 
 
@@ -107,7 +108,7 @@ def test_an_importance_matrix_is_applied_as_llama_quantize_applies_it(experts, l
     source, theirs, ours, imatrix = (tmp_path / name for name in ("s.gguf", "theirs.gguf", "ours.gguf", "im.dat"))
     synthetic(source, head_count=4, experts=experts)
     legacy_imatrix(imatrix, read_gguf(source), experts)
-    for mix in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K", "Q5_0", "Q4_0", "IQ4_NL"):
+    for mix in ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K", "Q5_0", "Q4_0", "IQ4_NL", *I_QUANTS):
         run(llama_quantize, "--imatrix", imatrix, source, theirs, mix, 2)
         ollamaq("quantize", source, ours, "--q", mix, "--imatrix", imatrix)
         assert filecmp.cmp(ours, theirs, shallow=False), mix
@@ -181,7 +182,7 @@ def test_every_mix_follows_the_rules_of_llama_quantize_on_a(shape, llama_quantiz
     source, theirs, ours = (tmp_path / name for name in ("source.gguf", "theirs.gguf", "ours.gguf"))
     synthetic(source, **SHAPES[shape])
     model = read_gguf(source)
-    for mix in MIXES + RARER:
+    for mix in (*MIXES, *RARER, "IQ4_XS", "IQ3_S", "IQ3_M"):
         run(llama_quantize, source, theirs, mix, 2)
         write_plan(ours, make_plan(model, find_mix(mix)[1]))
         assert filecmp.cmp(ours, theirs, shallow=False), mix

@@ -13,7 +13,15 @@ cdef enum:  # ids of ggml_type
     Q4_K = 12
     Q5_K = 13
     Q6_K = 14
+    IQ2_XXS = 16
+    IQ2_XS = 17
+    IQ3_XXS = 18
+    IQ1_S = 19
     IQ4_NL = 20
+    IQ3_S = 21
+    IQ2_S = 22
+    IQ4_XS = 23
+    IQ1_M = 29
     BF16 = 30
     TQ1_0 = 34
     TQ2_0 = 35
@@ -30,6 +38,9 @@ include "search.pxi"
 include "blocks_of_32.pxi"
 include "low_bit.pxi"
 include "k_quants.pxi"
+include "codebooks.pxi"
+include "i_quants.pxi"
+include "iq1.pxi"
 
 cdef struct Format:
     Kernel kernel
@@ -76,6 +87,22 @@ cdef Format format_of(int type_id):
         return Format(q5_k, 256, 176)
     if type_id == Q6_K:
         return Format(q6_k, 256, 210)
+    if type_id == IQ4_XS:
+        return Format(iq4_xs, 256, 136)
+    if type_id == IQ3_S:
+        return Format(iq3_s, 256, 110)
+    if type_id == IQ3_XXS:
+        return Format(iq3_xxs, 256, 98)
+    if type_id == IQ2_S:
+        return Format(iq2_s, 256, 82)
+    if type_id == IQ2_XS:
+        return Format(iq2_xs, 256, 74)
+    if type_id == IQ2_XXS:
+        return Format(iq2_xxs, 256, 66)
+    if type_id == IQ1_S:
+        return Format(iq1_s, 256, 50)
+    if type_id == IQ1_M:
+        return Format(iq1_m, 256, 56)
     raise ValueError(f"no kernel for ggml type {type_id}")
 
 
@@ -92,6 +119,10 @@ def quantize(int source, const uchar[::1] stored, int target, uchar[::1] out, co
         raise ValueError(f"ggml type {source} is not a float type")
     if stored.shape[0] % width or n % format.block or out.shape[0] != n // format.block * format.size:
         raise ValueError(f"{stored.shape[0]} bytes of type {source} do not make {out.shape[0]} bytes of type {target}")
+    if weights is None and target in NEEDS_WEIGHTS:
+        raise ValueError(f"ggml type {target} needs weights")
+    if target in CODEBOOKS:
+        build_codebook(target)
     if n == 0:
         return DONE
     cdef Py_ssize_t step = TILE  # with weights: a row

@@ -87,6 +87,11 @@ def apply_imatrix(plan: Plan, imatrix: Imatrix) -> Plan:
 def _weights(planned: PlannedTensor, imatrix: Imatrix) -> NDArray[np.float32] | None:
     tensor = planned.tensor
     entry = imatrix.entries.get(tensor.name)
+    if entry is None and planned.needs_weights:
+        raise ModelRefused(
+            f"{os.fspath(imatrix.path)} has nothing for {tensor.name!r}, which {planned.type.name} cannot do without",
+            next_step="make one on more text, so that every expert is used, or choose a larger mix",
+        )
     if entry is None or planned.type in FLOATS:
         return None
     matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1

@@ -42,7 +42,7 @@ class Place:
     """Where a tensor stands among those of its kind, and the facts that rules ask for.
 
     ``shared_heads`` is where four query heads or more share a value head, ``stacked`` where the tensor holds matrices
-    of several experts, ``imatrix`` where an importance matrix is at hand.
+    of several experts, ``imatrix`` where an importance matrix is at hand; ``four_experts`` are four or more.
     """
 
     layer: int
@@ -52,6 +52,7 @@ class Place:
     shared_heads: bool = False
     stacked: bool = False
     imatrix: bool = False
+    four_experts: bool = False
 
 
 Where = Callable[[Place], bool]
@@ -97,6 +98,19 @@ def shared_heads(place: Place) -> bool:
     return place.shared_heads
 
 
+def shared_heads_or_experts(place: Place) -> bool:
+    return place.shared_heads or place.four_experts
+
+
+def of_eight_experts(where: Where) -> Where:
+    return lambda place: place.eight_experts and where(place)
+
+
+def middle(place: Place) -> bool:
+    """In all layers but the first and the last eighth."""
+    return place.layers // 8 <= place.layer < 7 * place.layers // 8
+
+
 def stacked(place: Place) -> bool:
     return place.stacked
 
@@ -111,11 +125,21 @@ def no_imatrix(where: Where) -> Where:
 
 @dataclass(frozen=True)
 class Mix:
-    """A named plan of types; ``file_type`` is what ``general.file_type`` says."""
+    """A named plan of types; ``file_type`` is what ``general.file_type`` says.
+
+    ``output`` is the type of the output matrix (and of tied embeddings). ``lowest`` mixes, of one and two bits, count
+    layers by their tensors, and take no bits more for large models or eight experts. ``imatrix_for`` are the types that
+    are not written without an importance matrix.
+    """
 
     file_type: LlamaFileType
     default: Type
     exceptions: tuple[tuple[Kind, Where, Type], ...] = ()
+    output: Type = Type.Q6_K
+    lowest: bool = False
+    imatrix_for: frozenset[Type] = frozenset(
+        {Type.IQ1_S, Type.IQ1_M, Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ3_XXS}
+    )
 
     def type_of(self, kind: Kind, place: Place) -> Type:
         """The type for a tensor of this kind at this place, before the rules that hold in every mix."""
@@ -123,6 +147,20 @@ class Mix:
             if exception_kind is kind and where(place):
                 return type_
         return self.default
+
+
+def lowest(file_type: LlamaFileType, default: Type, rest: Type, embedding: Type, attn_output: Type) -> Mix:
+    """A mix of one or two bits: ``rest`` is for values and the first layers' ffn_down."""
+    exceptions = (
+        (Kind.TOKEN_EMBD, everywhere, embedding),
+        (Kind.ATTN_V, shared_heads_or_experts, Type.Q4_K),
+        (Kind.ATTN_V, everywhere, rest),
+        (Kind.ATTN_K, of_eight_experts(everywhere), Type.Q4_K),
+        (Kind.FFN_DOWN, first_part(8), rest),
+        (Kind.ATTN_OUTPUT, of_eight_experts(everywhere), Type.Q5_K),
+        (Kind.ATTN_OUTPUT, everywhere, attn_output),
+    )
+    return Mix(file_type, default, exceptions, output=Type.Q5_K, lowest=True)
 
 
 F = LlamaFileType
@@ -213,6 +251,77 @@ MIXES: dict[str, Mix] = {
             (Kind.ATTN_OUTPUT, other_experts, Type.Q3_K),
         ),
     ),
+    "Q2_K_S": Mix(
+        F.MOSTLY_Q2_K_S,
+        Type.Q2_K,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q4_K),
+            (Kind.FFN_DOWN, first_part(8), Type.Q4_K),
+        ),
+        imatrix_for=frozenset({Type.Q2_K}),
+    ),
+    "IQ4_XS": Mix(
+        F.MOSTLY_IQ4_XS,
+        Type.IQ4_XS,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q5_K),
+            (Kind.FFN_DOWN, no_imatrix(first_part(8)), Type.Q5_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+    "IQ3_M": Mix(
+        F.MOSTLY_IQ3_M,
+        Type.IQ3_S,
+        (
+            (Kind.ATTN_V, everywhere, Type.Q4_K),
+            (Kind.FFN_DOWN, first_part(8), Type.Q4_K),
+            (Kind.FFN_DOWN, of_eight_experts(more_bits), Type.Q4_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+            (Kind.ATTN_OUTPUT, other_experts, Type.Q4_K),
+        ),
+    ),
+    "IQ3_S": Mix(
+        F.MOSTLY_IQ3_S,
+        Type.IQ3_S,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q4_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+    "IQ3_XS": Mix(
+        F.MOSTLY_IQ3_XS,
+        Type.IQ3_S,
+        (
+            (Kind.ATTN_V, shared_heads, Type.Q4_K),
+            (Kind.ATTN_Q, everywhere, Type.IQ3_XXS),
+            (Kind.ATTN_K, everywhere, Type.IQ3_XXS),
+            (Kind.FFN_GATE, middle, Type.IQ3_XXS),
+            (Kind.FFN_UP, middle, Type.IQ3_XXS),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+        ),
+    ),
+    "IQ3_XXS": Mix(
+        F.MOSTLY_IQ3_XXS,
+        Type.IQ3_XXS,
+        (
+            (Kind.TOKEN_EMBD, everywhere, Type.IQ3_S),
+            (Kind.ATTN_V, shared_heads, Type.Q4_K),
+            (Kind.ATTN_V, no_imatrix(everywhere), Type.IQ3_S),
+            (Kind.ATTN_Q, everywhere, Type.IQ2_S),
+            (Kind.ATTN_K, everywhere, Type.IQ2_S),
+            (Kind.FFN_DOWN, no_imatrix(first_part(8)), Type.Q4_K),
+            (Kind.FFN_DOWN, no_imatrix(everywhere), Type.Q3_K),
+            (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
+            (Kind.ATTN_OUTPUT, other_experts, Type.IQ3_S),
+        ),
+        output=Type.Q5_K,
+    ),
+    "IQ2_M": lowest(F.MOSTLY_IQ2_M, Type.IQ2_S, Type.IQ3_S, Type.IQ3_S, Type.IQ3_S),
+    "IQ2_S": lowest(F.MOSTLY_IQ2_S, Type.IQ2_XS, Type.IQ3_S, Type.IQ3_S, Type.IQ3_S),
+    "IQ2_XS": lowest(F.MOSTLY_IQ2_XS, Type.IQ2_XS, Type.Q2_K, Type.Q2_K, Type.IQ2_XS),
+    "IQ2_XXS": lowest(F.MOSTLY_IQ2_XXS, Type.IQ2_XXS, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
+    "IQ1_M": lowest(F.MOSTLY_IQ1_M, Type.IQ1_M, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
+    "IQ1_S": lowest(F.MOSTLY_IQ1_S, Type.IQ1_S, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
 }
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
@@ -222,6 +331,14 @@ FALLBACKS = {
     Type.Q4_K: Type.Q5_0,
     Type.Q5_K: Type.Q5_1,
     Type.Q6_K: Type.Q8_0,
+    Type.IQ1_S: Type.IQ4_NL,
+    Type.IQ1_M: Type.IQ4_NL,
+    Type.IQ2_XXS: Type.IQ4_NL,
+    Type.IQ2_XS: Type.IQ4_NL,
+    Type.IQ2_S: Type.IQ4_NL,
+    Type.IQ3_XXS: Type.IQ4_NL,
+    Type.IQ3_S: Type.IQ4_NL,
+    Type.IQ4_XS: Type.IQ4_NL,
     Type.TQ1_0: Type.Q4_0,
     Type.TQ2_0: Type.Q4_0,
 }

@@ -16,7 +16,7 @@ from gguf import GGML_QUANT_SIZES, GGUFValueType
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
-from ollamaq.errors import ModelRefused
+from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.quantize.mixes import FALLBACKS, Kind, Mix, Place
 from ollamaq.tensors import Tensor
@@ -40,12 +40,14 @@ LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
 class PlannedTensor:
     """A tensor and the type it is to be written as.
 
-    ``weights``, of shape (matrices, values in a row), tell how much each value of a row matters, if that is known.
+    ``weights``, of shape (matrices, values in a row), tell how much each value of a row matters, if that is known;
+    ``needs_weights`` where the type is not written without.
     """
 
     tensor: Tensor
     type: Type
     weights: NDArray[np.float32] | None = None
+    needs_weights: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -78,6 +80,7 @@ def make_plan(model: Model, mix: Mix, *, imatrix: bool = False) -> Plan:
 
     Raises:
         ModelRefused: a tensor is quantized already, or the metadata needed by the rules is missing.
+        UsageError: the mix needs an importance matrix, and there is none.
     """
     tensors = sorted(model.tensors, key=lambda tensor: (_layer(tensor.name), tensor.name.encode()))
     for tensor in tensors:
@@ -87,7 +90,13 @@ def make_plan(model: Model, mix: Mix, *, imatrix: bool = False) -> Plan:
                 next_step="start from the F16, BF16 or F32 model",
             )
     chooser = _Chooser(model.metadata, tensors, mix, imatrix)
-    planned = tuple(PlannedTensor(tensor, chooser.type_of(tensor)) for tensor in tensors)
+    planned = tuple(chooser.plan(tensor) for tensor in tensors)
+    for one in planned:
+        if one.needs_weights and not imatrix:
+            raise UsageError(
+                f"{one.type.name}, for {one.tensor.name!r}, cannot be written without an importance matrix",
+                next_step="make one with llama-imatrix and give it with --imatrix, or choose a larger mix",
+            )
     return Plan(_metadata(model.metadata, mix), planned)
 
 
@@ -109,6 +118,11 @@ class _Chooser:
         self.attn_v_count = sum(Kind.of(tensor.name) is Kind.ATTN_V for tensor in tensors)
         self.seen = dict.fromkeys(Kind, 0)
 
+    def plan(self, tensor: Tensor) -> PlannedTensor:
+        type_ = self.type_of(tensor)
+        exempt = Kind.of(tensor.name) in (Kind.OUTPUT, Kind.TOKEN_EMBD)
+        return PlannedTensor(tensor, type_, needs_weights=type_ in self.mix.imatrix_for and not exempt)
+
     def type_of(self, tensor: Tensor) -> Type:
         if not _may_be_quantized(tensor):
             return tensor.type
@@ -126,14 +140,15 @@ class _Chooser:
         falcon = self.architecture == "falcon"
         if kind is Kind.OUTPUT or (kind is Kind.TOKEN_EMBD and self.tied):
             odd = tensor.row % GGML_QUANT_SIZES[default][0] != 0
-            return Type.Q8_0 if default is Type.Q8_0 or falcon or odd else Type.Q6_K
+            return Type.Q8_0 if default is Type.Q8_0 or falcon or odd else self.mix.output
         layer = self._layer_of(tensor, kind)
         self.seen[kind] += 1
         layers = self.attn_v_count if kind is Kind.ATTN_V else self.block_count
         stacked = len(tensor.shape) > 2 and tensor.shape[-3] > 1
-        place = Place(layer, layers, falcon, self.experts == 8, self.shared_heads, stacked, self.imatrix)
+        experts = self.experts == 8, self.experts >= 4
+        place = Place(layer, layers, falcon, experts[0], self.shared_heads, stacked, self.imatrix, experts[1])
         chosen = self.mix.type_of(kind, place)
-        if self.mix.default is Type.Q8_0:  # as it is, or with MXFP4 for experts: no rule adds bits to it
+        if self.mix.lowest or self.mix.default is Type.Q8_0:  # or MXFP4, for experts: no rule adds bits to it
             return chosen
         if kind is Kind.ATTN_V and self.is_70b and chosen in (Type.Q3_K, Type.Q4_K):
             chosen = Type.Q5_K
@@ -142,7 +157,7 @@ class _Chooser:
         return chosen
 
     def _layer_of(self, tensor: Tensor, kind: Kind) -> int:
-        if self.experts <= 1 or kind not in (Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN):
+        if self.experts <= 1 or self.mix.lowest or kind not in (Kind.FFN_UP, Kind.FFN_GATE, Kind.FFN_DOWN):
             return self.seen[kind]
         layer = _layer(tensor.name)
         if not 0 <= layer < self.block_count:
