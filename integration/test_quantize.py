@@ -19,7 +19,21 @@ from ollamaq.quantize import find_mix, make_plan, write_plan
 
 MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S")
 I_QUANTS = ("IQ4_XS", "IQ3_M", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
-RARER = ("Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", "MXFP4_MOE", "TQ1_0", "TQ2_0", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q2_K")
+RARER = (
+    "Q1_0",
+    "Q5_0",
+    "Q5_1",
+    "Q4_0",
+    "Q4_1",
+    "IQ4_NL",
+    "MXFP4_MOE",
+    "TQ1_0",
+    "TQ2_0",
+    "Q3_K_S",
+    "Q3_K_M",
+    "Q3_K_L",
+    "Q2_K",
+)
 
 
 def run(*arguments: object) -> None:
@@ -186,3 +200,48 @@ def test_every_mix_follows_the_rules_of_llama_quantize_on_a(shape, llama_quantiz
         run(llama_quantize, source, theirs, mix, 2)
         write_plan(ours, make_plan(model, find_mix(mix)[1]))
         assert filecmp.cmp(ours, theirs, shallow=False), mix
+
+
+OPTIONS = (
+    ("--pure",),
+    ("--leave-output-tensor",),
+    ("--output-tensor-type", "q4_0", "--token-embedding-type", "q8_0"),
+    ("--tensor-type", "ATTN_[qk]=iq4_nl", "--tensor-type", "attn=q2_k", "--tensor-type", "ffn_up=nvfp4"),
+    ("--tensor-type", r"blk\.(0|3)\.ffn_down=f16", "--pure"),
+    ("--prune-layers", "2,0,5"),
+    ("--override-kv", "a.b=float:1.5", "--override-kv", "llama.context_length=int:77", "--prune-layers", "4"),
+)
+
+
+@pytest.mark.parametrize("experts", [0, 8])
+def test_options_do_what_they_do_in_llama_quantize(experts, llama_quantize, tmp_path):
+    source, theirs, ours, imatrix = (tmp_path / name for name in ("s.gguf", "theirs.gguf", "ours.gguf", "im.dat"))
+    synthetic(source, head_count=4, head_count_kv=2, experts=experts)
+    legacy_imatrix(imatrix, read_gguf(source), experts)
+    for options in OPTIONS:
+        for mix in ("Q4_K_M", "MXFP4_MOE", "Q1_0", "COPY"):
+            run(llama_quantize, "--imatrix", imatrix, *options, source, theirs, mix, 2)
+            ollamaq("quantize", source, ours, "--q", mix, "--imatrix", imatrix, *options)
+            assert filecmp.cmp(ours, theirs, shallow=False), (options, mix)
+
+
+def test_quantizing_again_reads_blocks_as_llama_quantize_does(llama_quantize, tmp_path):
+    source, once, theirs, ours, imatrix = (tmp_path / name for name in ("s", "once", "theirs", "ours", "im.dat"))
+    synthetic(source, head_count=4)
+    legacy_imatrix(imatrix, read_gguf(source), 0)
+    for mix in (*MIXES[2:], *RARER, *I_QUANTS, "Q1_0"):
+        ollamaq("quantize", source, once, "--q", mix, "--imatrix", imatrix)
+        run(llama_quantize, "--allow-requantize", once, theirs, "Q4_K_M", 2)
+        ollamaq("quantize", once, ours, "--q", "Q4_K_M", "--allow-requantize")
+        assert filecmp.cmp(ours, theirs, shallow=False), mix
+
+
+def test_a_split_model_is_written_in_the_parts_of_llama_quantize(llama_quantize, tmp_path):
+    synthetic(tmp_path / "source.gguf", head_count=4)
+    ollamaq("gguf", "split", tmp_path / "source.gguf", tmp_path / "in", "--split-max-size", "1M")
+    first = next(tmp_path.glob("in-00001-*"))
+    run(llama_quantize, "--keep-split", first, tmp_path / "theirs.gguf", "Q4_K_M", 2)
+    ollamaq("quantize", first, tmp_path / "ours.gguf", "--keep-split")
+    theirs, ours = sorted(tmp_path.glob("theirs-*")), sorted(tmp_path.glob("ours-*"))
+    assert len(ours) == len(theirs) > 3
+    assert all(filecmp.cmp(*pair, shallow=False) for pair in zip(ours, theirs, strict=True))

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,35 @@ def new_file(path: Path, size: int = 0, *, resume: str | None = None) -> Iterato
                 journal_path.unlink()
         except OSError as error:
             raise _cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def new_files(directory: Path, names: Sequence[str], *, resume: str | None = None) -> Iterator[Path]:
+    """A hidden directory for files that are moved to ``directory`` when all of them are whole, and removed otherwise.
+
+    ``resume`` names what is written: with it, a failure leaves them for the next call of the same name.
+
+    Raises:
+        ToolchainError: they cannot be written.
+    """
+    hidden = directory / f".{names[0]}.{'resume' if resume else os.getpid()}.partial"
+    journal = hidden / "journal"
+    key = hashlib.sha256((resume or "").encode()).hexdigest()
+    try:
+        if not journal.exists() or journal.read_text() != key:
+            shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(parents=True, exist_ok=True)
+        journal.write_text(key)
+        yield hidden
+        for name in names:
+            os.replace(hidden / name, directory / name)
+    except BaseException as error:
+        if not resume:
+            shutil.rmtree(hidden, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _cannot_write(directory / names[0], error) from error
+        raise
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _lock(file: int, path: Path) -> None:

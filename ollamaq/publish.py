@@ -17,15 +17,17 @@ from ollamaq.chat.guard import protect
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.errors import GateFailed, ServerError, UsageError
+from ollamaq.files import sha256_of
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile, Parameter
 from ollamaq.ollama.names import default_name, parse_name, staging_name
-from ollamaq.quantize import Plan, find_mix, make_plan
+from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_target
 from ollamaq.smoke import CheckResult, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
 
+NO_OVERRIDES = Overrides()
 CHAT_TEMPLATE = "tokenizer.chat_template"
 
 SAMPLING = {
@@ -87,7 +89,13 @@ class Planned:
 
 
 def plan_releases(
-    opened: Source, name: str | None = None, *, quantization: str | Sequence[str] = "Q5_K_M", output: Path | None = None
+    opened: Source,
+    name: str | None = None,
+    *,
+    quantization: str | Sequence[str] = "Q5_K_M",
+    imatrix: Imatrix | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    output: Path | None = None,
 ) -> list[Planned]:
     """Decide names, types and places for each mix; nothing is written and nobody is asked.
 
@@ -108,7 +116,8 @@ def plan_releases(
         directory = output or Path(f"{parse_name(full).model}-{mix_name}")
         if output and len(mixes) > 1:
             directory = output / mix_name
-        planned.append(Planned(full, mix_name, make_plan(model, mix), directory))
+        plan = make_plan(model, mix, imatrix=imatrix, overrides=overrides)
+        planned.append(Planned(full, mix_name, plan, directory))
     return planned
 
 
@@ -117,6 +126,8 @@ def publish(
     name: str | None = None,
     *,
     quantization: str | Sequence[str] = "Q5_K_M",
+    imatrix: str | None = None,
+    overrides: Overrides = NO_OVERRIDES,
     to: str = "auto",
     output: Path | None = None,
     image: str = DEFAULT_IMAGE,
@@ -136,6 +147,8 @@ def publish(
         source: a Hugging Face model directory, or a GGUF file.
         name: ``[namespace/]model[:tag]``; by default the directory's name, and the mix as tag.
         quantization: a mix, such as ``Q5_K_M``, or several.
+        imatrix: the path of an importance matrix.
+        overrides: exceptions from the mix.
         to: ``auto``, a server's address, ``container``, ``store`` or ``file`` (only build the package).
         output: the directory of the package; of a folder for each mix where there are several.
         image: with ``container``, the image of Ollama to run.
@@ -154,7 +167,10 @@ def publish(
         ToolchainError: Docker, the engine or disk space is missing.
     """
     opened = open_source(Path(source))
-    planned = plan_releases(opened, name, quantization=quantization, output=output)
+    weights = read_imatrix(imatrix) if imatrix else None
+    planned = plan_releases(
+        opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
+    )
     chat_format = _chat_format(opened)
     counter = token_counter(opened.path) if opened.checkpoint else None
     parameters = _parameters(opened)
@@ -163,6 +179,8 @@ def publish(
         if to != "file":
             target = stack.enter_context(open_target(to, image=image, gpu=gpu, port=port, progress=progress))
         inputs = package.input_digests(opened.files, opened.path, progress)
+        if imatrix:
+            inputs["imatrix"] = sha256_of(Path(imatrix))
         releases, staged = [], {}
         for item in planned:
             started = time.monotonic()

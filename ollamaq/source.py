@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +23,13 @@ class Source:
     checkpoint: Checkpoint | None = None
 
     @property
-    def fingerprint(self) -> str:
-        """Tells these files from others, or from what they were before, without reading them."""
-        return repr(
-            [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path in self.files for stat in [path.stat()]]
-        )
-
-    @property
     def n_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.files)
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Tells files from others, or from what they were before, without reading them."""
+    return repr([(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()]])
 
 
 def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) -> Source:

@@ -16,7 +16,7 @@ from gguf import GGUFValueType
 
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model, Value
-from ollamaq.quantize import MIXES, find_mix, make_plan
+from ollamaq.quantize import MIXES, Imatrix, find_mix, make_plan
 from ollamaq.tensors import Tensor
 
 PLANS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "plans.json.gz").read_bytes()))
@@ -39,25 +39,37 @@ def synthetic(shape) -> Model:
     return Model(metadata, tuple(tensor(*source) for source in entry["source"]))
 
 
+def importance(model) -> Imatrix:
+    """Weights for every matrix of the layers."""
+
+    def size(tensor) -> int:
+        return tensor.row * (tensor.shape[0] if len(tensor.shape) > 2 else 1)
+
+    layers = [tensor for tensor in model.tensors if tensor.name.startswith("blk.") and len(tensor.shape) > 1]
+    return Imatrix("imatrix.dat", {tensor.name: np.ones(size(tensor), np.float32) for tensor in layers})
+
+
 @pytest.mark.parametrize("shape", PLANS)
 @pytest.mark.parametrize("imatrix", [False, True])
 @pytest.mark.parametrize("mix", [name for name in MIXES if name != "F32"])
 def test_types_and_order_are_those_of_llama_quantize(mix, imatrix, shape):
     expected = PLANS[shape]["mixes"].get(mix + "+imatrix" * imatrix)
+    known = importance(synthetic(shape)) if imatrix else None
     if expected is None:  # llama-quantize refused
-        with pytest.raises(UsageError, match="cannot be written without an importance matrix"):
-            make_plan(synthetic(shape), find_mix(mix)[1])
+        with pytest.raises(UsageError, match=r"cannot be written without an importance matrix|which Q1_0 cannot hold"):
+            make_plan(synthetic(shape), find_mix(mix)[1], imatrix=known)
         return
-    plan = make_plan(synthetic(shape), find_mix(mix)[1], imatrix=imatrix)
+    plan = make_plan(synthetic(shape), find_mix(mix)[1], imatrix=known)
     assert [p.tensor.name for p in plan.tensors] == PLANS[shape]["order"]
     assert [p.type.name for p in plan.tensors] == expected
-    assert list(plan.metadata)[-2:] == ["general.quantization_version", "general.file_type"]
+    new = [key for key in plan.metadata if not key.startswith("quantize.imatrix")]
+    assert new[-2:] == ["general.quantization_version", "general.file_type"]
 
 
 def test_the_goldens_exercise_every_fall_back_and_every_exception():
     given = {t for entry in PLANS.values() for types in entry["mixes"].values() for t in types}
     floats, legacy = {"F32", "F16", "BF16"}, {"Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL"}
-    k_quants, low_bit = {"Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"}, {"TQ1_0", "TQ2_0", "MXFP4"}
+    k_quants, low_bit = {"Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"}, {"TQ1_0", "TQ2_0", "MXFP4", "Q1_0"}
     i_quants = {"IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_S", "IQ1_M"}
     assert given == floats | legacy | k_quants | low_bit | i_quants
 
@@ -77,6 +89,12 @@ def test_a_model_that_is_quantized_already_is_refused():
     quantized = Model(synthetic("tied").metadata, (tensor("blk.0.attn_q.weight", "Q4_K", (256, 256)),))
     with pytest.raises(ModelRefused, match=r"'blk\.0\.attn_q\.weight' is Q4_K already"):
         make_plan(quantized, find_mix("Q5_K_M")[1])
+
+
+def test_what_has_its_type_already_is_left_alone():
+    quantized = tensor("blk.0.attn_q.weight", "Q8_0", (256, 256))
+    model = Model(synthetic("tied").metadata, (quantized,))
+    assert make_plan(model, find_mix("Q8_0")[1]).tensors[0].type is Type.Q8_0
 
 
 def test_a_model_without_its_depth_is_refused():

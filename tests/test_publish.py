@@ -3,13 +3,17 @@
 import hashlib
 import importlib
 import json
+import struct
 
+import numpy as np
 import pytest
 
 import ollamaq
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.errors import ModelRefused, ServerError, UsageError
+from ollamaq.gguf.reader import read_gguf
+from ollamaq.quantize import Overrides
 from ollamaq.servers.target import Reply
 
 publishing = importlib.import_module("ollamaq.publish")  # the attribute of that name is the function
@@ -140,8 +144,37 @@ def test_a_gguf_of_floats_can_be_published(checkpoint, target, tmp_path):
     write(tmp_path / "f16.gguf", open_source(checkpoint, outtype="f16").model)
     (release,) = ollamaq.publish(tmp_path / "f16.gguf", "bot", quantization="Q8_0", output=tmp_path / "out")
     assert release.passed
+
+
+def test_a_quantized_gguf_is_published_as_it_is_and_quantized_again_only_on_demand(checkpoint, target, tmp_path):
+    ollamaq.publish(checkpoint, "bot", quantization="Q8_0", to="file", output=tmp_path / "out")
+    quantized = tmp_path / "out" / "model.gguf"
+    (release,) = ollamaq.publish(quantized, "bot", quantization="Q8_0", output=tmp_path / "again")
+    assert release.passed
+    assert (tmp_path / "again" / "model.gguf").read_bytes() == quantized.read_bytes()
     with pytest.raises(ModelRefused, match="already"):
-        ollamaq.publish(tmp_path / "out" / "model.gguf", "bot", quantization="Q8_0", output=tmp_path / "again")
+        ollamaq.publish(quantized, "bot", quantization="Q4_0", output=tmp_path / "smaller")
+    again = Overrides(allow_requantize=True)
+    (release,) = ollamaq.publish(quantized, "bot", quantization="Q4_0", overrides=again, output=tmp_path / "smaller")
+    assert release.bytes < quantized.stat().st_size
+
+
+def test_an_importance_matrix_is_used_and_told_of(checkpoint, tmp_path):
+    imatrix = tmp_path / "imatrix.dat"
+    name, values = b"blk.0.attn_q.weight", np.linspace(0, 1, 256, dtype="<f4")
+    imatrix.write_bytes(struct.pack("<ii", 1, len(name)) + name + struct.pack("<ii", 1, 256) + values.tobytes())
+    mix = {"quantization": "Q4_0", "to": "file"}
+    ollamaq.publish(checkpoint, **mix, output=tmp_path / "plain")
+    ollamaq.publish(checkpoint, **mix, imatrix=str(imatrix), output=tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "release.json").read_text())
+    assert told["inputs"]["imatrix"] == hashlib.sha256(imatrix.read_bytes()).hexdigest()
+    plain, weighted = (read_gguf(tmp_path / directory / "model.gguf") for directory in ("plain", "out"))
+    assert weighted.metadata["quantize.imatrix.entries_count"].value == 1
+    rows = {
+        model: {t.name: t.rows(0, t.n_rows).tobytes() for t in read.tensors}
+        for model, read in (("p", plain), ("w", weighted))
+    }
+    assert [name for name in rows["p"] if rows["p"][name] != rows["w"][name]] == ["blk.0.attn_q.weight"]
 
 
 def test_only_a_package_is_made_for_a_file(checkpoint, tmp_path):

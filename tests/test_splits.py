@@ -177,6 +177,6 @@ def test_a_failure_leaves_nothing(model, tmp_path):
 
 def test_a_directory_in_the_way_is_an_error_of_one_sentence(model, tmp_path):
     (tmp_path / "x-00001-of-00001.gguf").mkdir()
-    with pytest.raises(ToolchainError, match=r"cannot write .*x-\*"):
+    with pytest.raises(ToolchainError, match=r"cannot write .*x-00001"):
         write_parts(tmp_path / "x", split(model, 10**6))
     assert [path.name for path in tmp_path.iterdir()] == ["x-00001-of-00001.gguf"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ollamaq.cli.options import DryRun, Json, Quiet, Source
+from ollamaq.cli.options import DryRun, Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
@@ -18,7 +18,7 @@ OUTTYPES = ("auto", "f16", "bf16", "f32")
 
 @command
 def convert(
-    source: Source,
+    source: SourcePath,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
     outtype: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
     pre: Annotated[

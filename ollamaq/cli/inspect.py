@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ollamaq.cli.options import Json, Quiet, Source
+from ollamaq.cli.options import Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.source import open_source
 
@@ -18,7 +18,7 @@ LONG = 8
 
 @command
 def inspect(
-    source: Source,
+    source: SourcePath,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor too.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,

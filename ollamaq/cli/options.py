@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-Source = Annotated[Path, typer.Argument(help="A Hugging Face model directory, or a GGUF file.", show_default=False)]
+Mix = Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")]
+SourcePath = Annotated[Path, typer.Argument(help="A Hugging Face model directory, or a GGUF file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
@@ -53,6 +54,47 @@ ExcludeWeights = Annotated[
     typer.Option(
         "--exclude-weights", help="Use none of its entries whose names contain this (repeatable).", show_default=False
     ),
+]
+Pure = Annotated[bool, typer.Option("--pure", help="No exceptions: the mix's default type for every tensor.")]
+LeaveOutputTensor = Annotated[
+    bool, typer.Option("--leave-output-tensor", help="Do not quantize output.weight, or not again.")
+]
+OutputTensorType = Annotated[
+    str | None, typer.Option("--output-tensor-type", help="The type of output.weight.", show_default=False)
+]
+TokenEmbeddingType = Annotated[
+    str | None, typer.Option("--token-embedding-type", help="The type of the embeddings.", show_default=False)
+]
+TensorType = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tensor-type",
+        metavar="REGEX=TYPE",
+        help="The type of tensors whose names match: attn_v=q8_0 (repeatable; the first that matches).",
+        show_default=False,
+    ),
+]
+TensorTypeFile = Annotated[
+    Path | None, typer.Option("--tensor-type-file", help="A file of such REGEX=TYPE.", show_default=False)
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize again what is quantized already, though it loses more.")
+]
+OverrideKv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override-kv",
+        metavar="KEY=TYPE:VALUE",
+        help="Set a metadata key; TYPE is int, float, bool or str (repeatable).",
+        show_default=False,
+    ),
+]
+KeepSplit = Annotated[
+    bool, typer.Option("--keep-split", help="Write as many files as the model has: OUTPUT-00001-of-….gguf.")
+]
+PruneLayers = Annotated[
+    str | None,
+    typer.Option("--prune-layers", metavar="L0,L1,…", help="Leave these layers out of the model.", show_default=False),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Keep what an interruption leaves, and go on from what one has left.")

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from ollamaq.cli.options import ExcludeWeights, ImatrixFile, IncludeWeights, Json, Quiet, Source
+from ollamaq.cli.options import (
+    AllowRequantize,
+    ExcludeWeights,
+    ImatrixFile,
+    IncludeWeights,
+    Json,
+    LeaveOutputTensor,
+    Mix,
+    OutputTensorType,
+    PruneLayers,
+    Pure,
+    Quiet,
+    SourcePath,
+    TensorType,
+    TensorTypeFile,
+    TokenEmbeddingType,
+)
 from ollamaq.cli.output import Output, command, size, table
-from ollamaq.cli.quantize import count_types, planned
+from ollamaq.cli.quantize import count_types, importance, named_type, tensor_types
+from ollamaq.quantize import Overrides, find_mix, make_plan
+from ollamaq.quantize.overrides import parse_layers
 from ollamaq.source import open_source
 
 
 @command
 def plan(
-    source: Source,
-    q: Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")] = "Q4_K_M",
+    source: SourcePath,
+    q: Mix = "Q4_K_M",
     imatrix: ImatrixFile = None,
     include_weights: IncludeWeights = None,
     exclude_weights: ExcludeWeights = None,
+    pure: Pure = False,
+    leave_output_tensor: LeaveOutputTensor = False,
+    output_tensor_type: OutputTensorType = None,
+    token_embedding_type: TokenEmbeddingType = None,
+    tensor_type: TensorType = None,
+    tensor_type_file: TensorTypeFile = None,
+    allow_requantize: AllowRequantize = False,
+    prune_layers: PruneLayers = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show the type, the size and the bits per weight that each tensor would get."""
     out = Output(as_json=as_json, quiet=quiet)
-    name, decided = planned(open_source(source).model, q, imatrix, include_weights, exclude_weights)
+    name, mix = find_mix(q)
+    overrides = Overrides(
+        pure=pure,
+        leave_output=leave_output_tensor,
+        output=named_type(output_tensor_type),
+        token_embedding=named_type(token_embedding_type),
+        tensors=tensor_types(tensor_type, tensor_type_file),
+        allow_requantize=allow_requantize,
+        prune=parse_layers(prune_layers),
+    )
+    weights = importance(imatrix, include_weights, exclude_weights)
+    decided = make_plan(open_source(source).model, mix, imatrix=weights, overrides=overrides)
     rows = table(f"{source} as {name}", "tensor", "shape", "from", "to", ">size", ">bits per weight")
     for one in decided.tensors:
         shape = " x ".join(map(str, one.tensor.shape))

@@ -11,20 +11,37 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ollamaq.cli.options import DryRun, Expect, Gpu, Image, Json, Port, Prompt, Quiet, Source, Threads, To
+from ollamaq.cli.options import (
+    AllowRequantize,
+    DryRun,
+    Expect,
+    Gpu,
+    Image,
+    ImatrixFile,
+    Json,
+    Port,
+    Prompt,
+    Quiet,
+    SourcePath,
+    TensorType,
+    Threads,
+    To,
+)
 from ollamaq.cli.output import Output, command, described, failure, size, table
-from ollamaq.publish import PublishFailed, Release, plan_releases
+from ollamaq.cli.quantize import tensor_types
+from ollamaq.publish import Planned, PublishFailed, Release, plan_releases
 from ollamaq.publish import publish as run_publish
+from ollamaq.quantize import Overrides, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE
 from ollamaq.smoke import CheckResult
-from ollamaq.source import open_source
+from ollamaq.source import Source, open_source
 
 MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[yellow]not checked[/]"}
 
 
 @command
 def publish(
-    source: Source,
+    source: SourcePath,
     name: Annotated[
         str | None,
         typer.Argument(
@@ -35,6 +52,9 @@ def publish(
         list[str] | None,
         typer.Option("--q", "-q", help="The mix; repeat it to publish several.", show_default="Q5_K_M"),
     ] = None,
+    imatrix: ImatrixFile = None,
+    tensor_type: TensorType = None,
+    allow_requantize: AllowRequantize = False,
     to: To = "auto",
     output: Annotated[
         Path | None,
@@ -53,8 +73,12 @@ def publish(
     """Quantize a model, create it in Ollama, test it there, and only then give it its name."""
     out = Output(as_json=as_json, quiet=quiet)
     mixes = q or ["Q5_K_M"]
+    overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
     if dry_run:
-        _say_plan(out, source, name, mixes, to, output)
+        opened = open_source(source)
+        weights = read_imatrix(imatrix) if imatrix else None
+        planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
+        _say_plan(out, opened, planned, to)
         return
     try:
         with out.progress() as progress:
@@ -62,6 +86,8 @@ def publish(
                 source,
                 name,
                 quantization=mixes,
+                imatrix=imatrix,
+                overrides=overrides,
                 to=to,
                 output=output,
                 image=image,
@@ -80,10 +106,8 @@ def publish(
     out.result(_as_json(releases), *_tables(source, releases), *ending, brief=brief)
 
 
-def _say_plan(out: Output, source: Path, name: str | None, mixes: list[str], to: str, output: Path | None) -> None:
-    opened = open_source(source)
-    planned = plan_releases(opened, name, quantization=mixes, output=output)
-    rows = table(f"would publish {source} to {to}", "name", "mix", ">size", ">bits per weight", "package")
+def _say_plan(out: Output, opened: Source, planned: Sequence[Planned], to: str) -> None:
+    rows = table(f"would publish {opened.path} to {to}", "name", "mix", ">size", ">bits per weight", "package")
     for item in planned:
         bits = f"{item.plan.bits_per_weight:.2f}"
         rows.add_row(item.name, item.mix, size(item.plan.n_bytes), bits, f"{item.directory}/")

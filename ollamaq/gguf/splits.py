@@ -7,14 +7,13 @@ The first part has the metadata; every part says which one it is. The format is 
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gguf import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGUFValueType
 
-from ollamaq.errors import ModelRefused, ToolchainError, UsageError
+from ollamaq.errors import ModelRefused, UsageError
+from ollamaq.files import new_files
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.gguf.writer import aligned, layout, write
@@ -107,22 +106,15 @@ def write_parts(
         ToolchainError: they cannot be written.
     """
     names = [part_name(prefix.name, i, len(parts)) for i in range(len(parts))]
-    hidden = prefix.with_name(f".{prefix.name}.{os.getpid()}.partial")
     total = sum(file_size(part) for part in parts)
     written = 0
 
     def tell(done: int, size: int) -> None:
         progress(written + done, total)
 
-    try:
+    with new_files(prefix.parent, names) as hidden:
         for name, part in zip(names, parts, strict=True):
             written += write(hidden / name, part, tell)
-        for name in names:
-            os.replace(hidden / name, prefix.with_name(name))
-    except OSError as error:
-        raise ToolchainError(f"cannot write {prefix}-*: {error.strerror}", next_step="write elsewhere") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
     return [prefix.with_name(name) for name in names]
 
 

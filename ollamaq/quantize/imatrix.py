@@ -6,7 +6,7 @@ Formats and arithmetic are those of llama.cpp's ``common/imatrix-loader.cpp`` an
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.files import ReadOnlyFile
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.gguf.reader import read_gguf
-from ollamaq.quantize.plan import FLOATS, Plan, PlannedTensor
 from ollamaq.tensors import Tensor
 
 Entries = dict[str, NDArray[np.float32]]
@@ -61,6 +60,31 @@ class Imatrix:
         }
         return replace(self, entries=kept)
 
+    def renamed(self, renamed: Callable[[str], str | None]) -> Imatrix | None:
+        """The entries of tensors that have other names now; None if there are no entries."""
+        entries = {name: values for old, values in self.entries.items() if (name := renamed(old)) is not None}
+        return replace(self, entries=entries) if self.entries else None
+
+    def of(self, tensor: Tensor) -> NDArray[np.float32] | None:
+        """The weights of a tensor, of shape (matrices, values in a row), if there are any.
+
+        Raises:
+            ModelRefused: an entry has not as many values as the tensor of its name has inputs.
+        """
+        entry = self.entries.get(tensor.name)
+        matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1
+        if entry is None:
+            return None
+        if entry.size == matrices * tensor.row:
+            return entry.reshape(matrices, tensor.row)
+        if tensor.name in ("token_embd.weight", "per_layer_token_embd.weight"):  # llama.cpp lets these pass without
+            return None
+        inputs = matrices * tensor.row
+        raise ModelRefused(
+            f"{os.fspath(self.path)} has {entry.size} values for {tensor.name!r}, which has {inputs} inputs",
+            next_step="is it of this model?",
+        )
+
     def metadata(self) -> Metadata:
         """What ``llama-quantize`` adds to a file that it quantizes with these entries: nothing, if there are none."""
         if not self.entries:
@@ -72,38 +96,6 @@ class Imatrix:
         if 0 < self.chunk_count <= INT32_MAX:
             facts["chunks_count"] = Value(GGUFValueType.UINT32, self.chunk_count)
         return {f"quantize.imatrix.{key}": value for key, value in facts.items()}
-
-
-def apply_imatrix(plan: Plan, imatrix: Imatrix) -> Plan:
-    """The plan with importance weights where there are any, and with the metadata that tells of them.
-
-    Raises:
-        ModelRefused: an entry has not as many values as the tensor of its name has inputs.
-    """
-    planned = tuple(replace(one, weights=_weights(one, imatrix)) for one in plan.tensors)
-    return replace(plan, metadata=plan.metadata | imatrix.metadata(), tensors=planned)
-
-
-def _weights(planned: PlannedTensor, imatrix: Imatrix) -> NDArray[np.float32] | None:
-    tensor = planned.tensor
-    entry = imatrix.entries.get(tensor.name)
-    if entry is None and planned.needs_weights:
-        raise ModelRefused(
-            f"{os.fspath(imatrix.path)} has nothing for {tensor.name!r}, which {planned.type.name} cannot do without",
-            next_step="make one on more text, so that every expert is used, or choose a larger mix",
-        )
-    if entry is None or planned.type in FLOATS:
-        return None
-    matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1
-    if entry.size == matrices * tensor.row:
-        return entry.reshape(matrices, tensor.row)
-    if tensor.name == "token_embd.weight":  # llama.cpp lets this one pass, without weights
-        return None
-    inputs = matrices * tensor.row
-    raise ModelRefused(
-        f"{os.fspath(imatrix.path)} has {entry.size} values for {tensor.name!r}, which has {inputs} inputs",
-        next_step="is it of this model?",
-    )
 
 
 def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:

@@ -111,8 +111,8 @@ def middle(place: Place) -> bool:
     return place.layers // 8 <= place.layer < 7 * place.layers // 8
 
 
-def stacked(place: Place) -> bool:
-    return place.stacked
+def not_stacked(place: Place) -> bool:
+    return not place.stacked
 
 
 def imatrix(where: Where) -> Where:
@@ -123,30 +123,31 @@ def no_imatrix(where: Where) -> Where:
     return lambda place: not place.imatrix and where(place)
 
 
+LOW_BIT = frozenset({Type.IQ1_S, Type.IQ1_M, Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ3_XXS})
+
+
 @dataclass(frozen=True)
 class Mix:
-    """A named plan of types; ``file_type`` is what ``general.file_type`` says.
+    """A named plan of types; ``file_type`` is what ``general.file_type`` says. None leaves them as they are.
 
     ``output`` is the type of the output matrix (and of tied embeddings). ``lowest`` mixes, of one and two bits, count
     layers by their tensors, and take no bits more for large models or eight experts. ``imatrix_for`` are the types that
     are not written without an importance matrix.
     """
 
-    file_type: LlamaFileType
-    default: Type
+    file_type: LlamaFileType | None
+    default: Type | None
     exceptions: tuple[tuple[Kind, Where, Type], ...] = ()
     output: Type = Type.Q6_K
     lowest: bool = False
-    imatrix_for: frozenset[Type] = frozenset(
-        {Type.IQ1_S, Type.IQ1_M, Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ3_XXS}
-    )
+    imatrix_for: frozenset[Type] = LOW_BIT
 
-    def type_of(self, kind: Kind, place: Place) -> Type:
-        """The type for a tensor of this kind at this place, before the rules that hold in every mix."""
+    def exception(self, kind: Kind, place: Place) -> Type | None:
+        """The type for a tensor of this kind at this place, if it is not the default."""
         for exception_kind, where, type_ in self.exceptions:
             if exception_kind is kind and where(place):
                 return type_
-        return self.default
+        return None
 
 
 def lowest(file_type: LlamaFileType, default: Type, rest: Type, embedding: Type, attn_output: Type) -> Mix:
@@ -182,9 +183,12 @@ MIXES: dict[str, Mix] = {
             (Kind.ATTN_OUTPUT, eight_experts, Type.Q5_K),
         ),
     ),
-    "MXFP4_MOE": Mix(F.MOSTLY_MXFP4_MOE, Type.Q8_0, tuple((kind, stacked, Type.MXFP4) for kind in Kind)),
+    "MXFP4_MOE": Mix(
+        F.MOSTLY_MXFP4_MOE, Type.MXFP4, tuple((kind, not_stacked, Type.Q8_0) for kind in Kind), output=Type.Q8_0
+    ),
     "TQ2_0": Mix(F.MOSTLY_TQ2_0, Type.TQ2_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
     "TQ1_0": Mix(F.MOSTLY_TQ1_0, Type.TQ1_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
+    "Q1_0": Mix(F.MOSTLY_Q1_0, Type.Q1_0),
     "Q6_K": Mix(F.MOSTLY_Q6_K, Type.Q6_K),
     "Q5_K_S": Mix(F.MOSTLY_Q5_K_S, Type.Q5_K),
     "Q5_K_M": Mix(
@@ -258,7 +262,7 @@ MIXES: dict[str, Mix] = {
             (Kind.ATTN_V, shared_heads, Type.Q4_K),
             (Kind.FFN_DOWN, first_part(8), Type.Q4_K),
         ),
-        imatrix_for=frozenset({Type.Q2_K}),
+        imatrix_for=LOW_BIT | {Type.Q2_K},
     ),
     "IQ4_XS": Mix(
         F.MOSTLY_IQ4_XS,
@@ -322,6 +326,7 @@ MIXES: dict[str, Mix] = {
     "IQ2_XXS": lowest(F.MOSTLY_IQ2_XXS, Type.IQ2_XXS, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
     "IQ1_M": lowest(F.MOSTLY_IQ1_M, Type.IQ1_M, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
     "IQ1_S": lowest(F.MOSTLY_IQ1_S, Type.IQ1_S, Type.Q2_K, Type.Q2_K, Type.IQ2_XXS),
+    "COPY": Mix(None, None),
 }
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 

@@ -17,8 +17,9 @@ from ollamaq.errors import ModelRefused
 from ollamaq.files import new_file
 from ollamaq.gguf.writer import layout
 from ollamaq.quantize import kernels
+from ollamaq.quantize.dequantize import FLOATS, as_floats
 from ollamaq.quantize.kernels import Outcome
-from ollamaq.quantize.plan import FLOATS, Plan, PlannedTensor
+from ollamaq.quantize.plan import Plan, PlannedTensor
 from ollamaq.tensors import to_float32
 
 Progress = Callable[[int, int], None]
@@ -115,6 +116,8 @@ class _Chunk:
 
     def write(self, file: int) -> int:
         tensor, type_ = self.planned.tensor, self.planned.type
+        if tensor.type not in FLOATS and tensor.type is not type_:
+            tensor = as_floats(tensor)
         stored = tensor.rows(self.start, self.stop)
         if tensor.type in FLOATS:
             out = np.empty((len(stored), kernels.row_bytes(type_, tensor.row)), np.uint8)
