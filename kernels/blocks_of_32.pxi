@@ -2,58 +2,73 @@
 
 cdef extern from * nogil:
     """
-    static const float IQ4_NL_VALUES[16] = {
-        -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
-    };
-    /* A value belongs to the next code from the middle of two neighbours on. */
-    static inline float iq4_nl_value(float x) {
-        float value = IQ4_NL_VALUES[0];
-        for (int k = 0; k < 15; ++k) {
-            float middle = (IQ4_NL_VALUES[k] + IQ4_NL_VALUES[k + 1]) * 0.5f;
-            value += x >= middle ? IQ4_NL_VALUES[k + 1] - IQ4_NL_VALUES[k] : 0.f;
-        }
-        return value;
-    }
-    static inline int iq4_nl_code(float x) {
-        int code = 0;
-        for (int k = 0; k < 15; ++k) code += x >= (IQ4_NL_VALUES[k] + IQ4_NL_VALUES[k + 1]) * 0.5f;
-        return code;
-    }
     /* A float's bits as an integer of the same order (-0 just below +0), and back: the same operation. */
     static inline int32_t ordered(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+    /* The smallest and largest of 32 values; of zeros, one of either sign. As integers they are found in vectors,
+       but SSE2 has no minimum of integers. */
+    static inline void extremes(const float* x, float* low, float* high) {
+    #if defined(__SSE2__) && !defined(__SSE4_1__)
+        const float* end = x + 32;
+        float least[8], most[8];
+        for (int i = 0; i < 8; ++i) least[i] = most[i] = x[i];
+        for (x += 8; x < end; x += 8) {
+            for (int i = 0; i < 8; ++i) least[i] = x[i] < least[i] ? x[i] : least[i];
+            for (int i = 0; i < 8; ++i) most[i] = x[i] > most[i] ? x[i] : most[i];
+        }
+        for (int i = 1; i < 8; ++i) {
+            least[0] = least[i] < least[0] ? least[i] : least[0];
+            most[0] = most[i] > most[0] ? most[i] : most[0];
+        }
+        *low = least[0];
+        *high = most[0];
+    #else
+        int32_t least = INT32_MAX, most = INT32_MIN;
+        for (int e = 0; e < 32; ++e) {
+            int32_t key = ordered(float_bits(x[e]));
+            least = key < least ? key : least;
+            most = key > most ? key : most;
+        }
+        *low = bits_float(ordered(least));
+        *high = bits_float(ordered(most));
+    #endif
+    }
+    /* Bit 4 of 8 bytes, the first one lowest. */
+    static inline unsigned char fifth_bits(const unsigned char* codes) {
+        uint64_t bytes;
+        memcpy(&bytes, codes, 8);
+        return (unsigned char) (((bytes >> 4 & 0x0101010101010101u) * 0x0102040810204080u) >> 56);
+    }
+    /* The low 4 bits of 8 bytes, and those of 8 others above them. */
+    static inline void put_8_bytes(const unsigned char* low, const unsigned char* high, unsigned char* out) {
+        uint64_t a, b;
+        memcpy(&a, low, 8);
+        memcpy(&b, high, 8);
+        a = (a & 0x0f0f0f0f0f0f0f0fu) | (b & 0x0f0f0f0f0f0f0f0fu) << 4;
+        memcpy(out, &a, 8);
+    }
     """
-    float iq4_nl_value(float x) noexcept
-    int iq4_nl_code(float x) noexcept
-    int ordered(int bits) noexcept
+    void put_8_bytes(const uchar* low, const uchar* high, uchar* out) noexcept
+    void extremes(const float* x, float* low, float* high) noexcept
+    uchar fifth_bits(const uchar* codes) noexcept
 
 
 cdef inline float signed_maximum(const float* x) noexcept nogil:
     """The first of 32 values that has the largest magnitude."""
-    cdef int e, high = 0, low = 0, bits
-    for e in range(32):
-        bits = float_bits(x[e])
-        high = max(high, bits)
-        low = max(low, bits & 0x7fffffff)
-    if low == 0:
+    cdef float low = ZERO, high = ZERO
+    cdef int e
+    extremes(x, &low, &high)
+    if high == -low:
+        for e in range(32):
+            if x[e] != ZERO and fabsf(x[e]) == high:
+                return x[e]
         return ZERO
-    cdef float positive = bits_float(low)
-    if high != low:
-        return -positive
-    for e in range(32):
-        if fabsf(x[e]) == positive:
-            return x[e]
-    return positive
+    return select_float(high > -low, high, low)
 
 
-cdef inline void extremes(const float* x, float* low, float* high) noexcept nogil:
+cdef inline void signed_extremes(const float* x, float* low, float* high) noexcept nogil:
     """The smallest and largest of 32 values; of zeros of both signs, the first."""
-    cdef int e, key, least = 0x7fffffff, most = -0x7fffffff - 1
-    for e in range(32):
-        key = ordered(float_bits(x[e]))
-        least = min(least, key)
-        most = max(most, key)
-    low[0] = bits_float(ordered(least))
-    high[0] = bits_float(ordered(most))
+    cdef int e
+    extremes(x, low, high)
     if low[0] == ZERO:
         for e in range(32):
             if x[e] == ZERO:
@@ -63,21 +78,23 @@ cdef inline void extremes(const float* x, float* low, float* high) noexcept nogi
         high[0] = ZERO if low[0] < ZERO else low[0]
 
 
+cdef inline void at_most(uchar largest, uchar* codes) noexcept nogil:
+    cdef int e
+    for e in range(32):
+        codes[e] = largest if codes[e] > largest else codes[e]
+
+
 cdef inline void put_halves(const uchar* codes, uchar* out) noexcept nogil:
     """The low 4 bits of codes e and e + 16 in byte e."""
-    cdef int e
-    for e in range(16):
-        out[e] = (codes[e] & 15) | (codes[e + 16] & 15) << 4
+    put_8_bytes(codes, codes + 16, out)
+    put_8_bytes(codes + 8, codes + 24, out + 8)
 
 
 cdef inline void put_fifths(const uchar* codes, uchar* out) noexcept nogil:
     """Bit 4 of code e as bit e of 32."""
-    cdef int e, byte, bits
+    cdef int byte
     for byte in range(4):
-        bits = 0
-        for e in range(8):
-            bits |= (codes[8 * byte + e] >> 4) << e
-        out[byte] = bits
+        out[byte] = fifth_bits(codes + 8 * byte)
 
 
 cdef inline void row_importance(
@@ -174,7 +191,8 @@ cdef bint q4_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         for e in range(32):
-            codes[e] = min(15, <int> (<signed char> (<int> (values[e] * inverse + (<float> 8 + HALF)))))
+            codes[e] = <uchar> (<int> (values[e] * inverse + (<float> 8 + HALF)))
+        at_most(15, codes)
         put_halves(codes, out + 2)
         values += 32
         out += 18
@@ -194,7 +212,8 @@ cdef bint q5_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         for e in range(32):
-            codes[e] = min(31, <int> (<signed char> (<int> (values[e] * inverse + (<float> 16 + HALF)))))
+            codes[e] = <uchar> (<int> (values[e] * inverse + (<float> 16 + HALF)))
+        at_most(31, codes)
         put_fifths(codes, out + 2)
         put_halves(codes, out + 6)
         values += 32
@@ -211,13 +230,14 @@ cdef bint q4_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     if weights != NULL:
         return weighted_with_minimum(values, out, n_blocks, weights, 15, 20)
     for block in range(n_blocks):
-        extremes(values, &low, &high)
+        signed_extremes(values, &low, &high)
         d = (high - low) / <float> 15
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
         ok &= put_half(low, out + 2)
         for e in range(32):
-            codes[e] = min(15, <int> (<signed char> (<int> ((values[e] - low) * inverse + HALF))))
+            codes[e] = <uchar> (<int> ((values[e] - low) * inverse + HALF))
+        at_most(15, codes)
         put_halves(codes, out + 4)
         values += 32
         out += 20
@@ -233,7 +253,7 @@ cdef bint q5_1(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     if weights != NULL:
         return weighted_with_minimum(values, out, n_blocks, weights, 31, 24)
     for block in range(n_blocks):
-        extremes(values, &low, &high)
+        signed_extremes(values, &low, &high)
         d = (high - low) / <float> 31
         inverse = ONE / d if d else ZERO
         ok &= put_half(d, out)
@@ -267,13 +287,13 @@ cdef bint q8_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
 
 
 cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
-    """A lane is a block. Searches the scale as quantize_row_iq4_nl_impl does with 7 tries to either side."""
+    """A lane is a block."""
     cdef float x[32 * W]
     cdef float weight[32 * W]
     cdef uchar[32] codes
-    cdef float[W] amax, largest, scale, best, inverse, sum_qx, sum_q2
-    cdef int i, e, attempt, better
-    cdef float v, q, wq
+    cdef float[W] scale
+    cdef int i, e
+    cdef float v
     cdef Py_ssize_t block = 0, n
     cdef bint ok = True
     while block < n_blocks:
@@ -294,42 +314,10 @@ cdef bint iq4_nl(const float* values, uchar* out, Py_ssize_t n_blocks, const flo
             for e in range(32):
                 for i in range(W):
                     weight[e * W + i] *= sqrtf(scale[i] + x[e * W + i] * x[e * W + i])
-        for i in range(W):
-            amax[i] = ZERO
-            largest[i] = ZERO
-        for e in range(32):
-            for i in range(W):
-                v = fabsf(x[e * W + i])
-                better = v > amax[i]
-                amax[i] = select_float(better, v, amax[i])
-                largest[i] = select_float(better, x[e * W + i], largest[i])
-        for attempt in range(-8, 8):  # the first is the plain scale
-            for i in range(W):
-                if attempt == -8:
-                    inverse[i] = ONE / (-largest[i] / <float> -127)
-                else:
-                    inverse[i] = (attempt - 127) / largest[i]
-                sum_qx[i] = ZERO
-                sum_q2[i] = ZERO
-            for e in range(32):
-                for i in range(W):
-                    q = iq4_nl_value(inverse[i] * x[e * W + i])
-                    wq = weight[e * W + i] * q
-                    sum_qx[i] += wq * x[e * W + i]
-                    sum_q2[i] += wq * q
-            for i in range(W):
-                v = sum_qx[i] / sum_q2[i]
-                if attempt == -8:
-                    scale[i] = select_float(sum_q2[i] > ZERO, v, ZERO)
-                    best[i] = scale[i] * sum_qx[i]
-                else:
-                    better = (sum_q2[i] > ZERO) & (sum_qx[i] * sum_qx[i] > best[i] * sum_q2[i])
-                    scale[i] = select_float(better, v, scale[i])
-                    best[i] = select_float(better, v * sum_qx[i], best[i])
+        find_table_scale(x, weight, scale)
         for i in range(n):
-            v = ZERO if amax[i] < GROUP_MAX_EPS else scale[i]
-            ok &= put_half(v, out)
-            v = ONE / v if v else ZERO
+            ok &= put_half(scale[i], out)
+            v = ONE / scale[i] if scale[i] else ZERO
             for e in range(32):
                 codes[e] = iq4_nl_code(v * x[e * W + i])
             put_halves(codes, out + 2)

@@ -56,47 +56,6 @@ cdef inline void weigh(
             weight[e * W + i] *= sqrtf(sigma[i] + x[e * W + i] * x[e * W + i])
 
 
-cdef inline void find_table_scale(const float* x, const float* weight, float* scale) noexcept nogil:
-    """The scale that fits the 16 levels of IQ4_NL best, with 7 tries to either side (quantize_row_iq4_nl_impl)."""
-    cdef float[W] amax, largest, best, inverse, sum_qx, sum_q2
-    cdef int i, e, attempt, better
-    cdef float v, q, wq
-    for i in range(W):
-        amax[i] = ZERO
-        largest[i] = ZERO
-    for e in range(32):
-        for i in range(W):
-            v = fabsf(x[e * W + i])
-            better = v > amax[i]
-            amax[i] = select_float(better, v, amax[i])
-            largest[i] = select_float(better, x[e * W + i], largest[i])
-    for attempt in range(-8, 8):  # the first is the plain scale
-        for i in range(W):
-            if attempt == -8:
-                inverse[i] = ONE / (-largest[i] / <float> -127)
-            else:
-                inverse[i] = (attempt - 127) / largest[i]
-            sum_qx[i] = ZERO
-            sum_q2[i] = ZERO
-        for e in range(32):
-            for i in range(W):
-                q = iq4_nl_value(inverse[i] * x[e * W + i])
-                wq = weight[e * W + i] * q
-                sum_qx[i] += wq * x[e * W + i]
-                sum_q2[i] += wq * q
-        for i in range(W):
-            v = sum_qx[i] / sum_q2[i]
-            if attempt == -8:
-                scale[i] = select_float(sum_q2[i] > ZERO, v, ZERO)
-                best[i] = scale[i] * sum_qx[i]
-            else:
-                better = (sum_q2[i] > ZERO) & (sum_qx[i] * sum_qx[i] > best[i] * sum_q2[i])
-                scale[i] = select_float(better, v, scale[i])
-                best[i] = select_float(better, v * sum_qx[i], best[i])
-    for i in range(W):
-        scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, scale[i])
-
-
 cdef bint iq4_xs(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
     cdef float x[32 * W]
     cdef float weight[32 * W]

@@ -1,5 +1,28 @@
 # Searches for a block's scale, a block in each lane, and for a super-block's scale of scales.
 
+cdef extern from * nogil:
+    """
+    static const float IQ4_NL_VALUES[16] = {
+        -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+    };
+    /* A value belongs to the next code from the middle of two neighbours on. */
+    static inline float iq4_nl_value(float x) {
+        float value = IQ4_NL_VALUES[0];
+        for (int k = 0; k < 15; ++k) {
+            float middle = (IQ4_NL_VALUES[k] + IQ4_NL_VALUES[k + 1]) * 0.5f;
+            value += x >= middle ? IQ4_NL_VALUES[k + 1] - IQ4_NL_VALUES[k] : 0.f;
+        }
+        return value;
+    }
+    static inline int iq4_nl_code(float x) {
+        int code = 0;
+        for (int k = 0; k < 15; ++k) code += x >= (IQ4_NL_VALUES[k] + IQ4_NL_VALUES[k + 1]) * 0.5f;
+        return code;
+    }
+    """
+    float iq4_nl_value(float x) noexcept
+    int iq4_nl_code(float x) noexcept
+
 
 cdef inline void find_scale(
     const float* x, const float* weight, int width, int nmax, float* largest, float* scale, float* inverse
@@ -246,3 +269,44 @@ cdef float signed_scale_of_scales(int n, int nmax, const float* x, uchar* codes,
         for i in range(n):
             codes[i] = clamp_int(-nmax, nearest_int(inverse * x[i]), nmax - 1) + nmax
     return scale
+
+
+cdef inline void find_table_scale(const float* x, const float* weight, float* scale) noexcept nogil:
+    """The scale that fits the 16 levels of IQ4_NL best, with 7 tries to either side (quantize_row_iq4_nl_impl)."""
+    cdef float[W] amax, largest, best, inverse, sum_qx, sum_q2
+    cdef int i, e, attempt, better
+    cdef float v, q, wq
+    for i in range(W):
+        amax[i] = ZERO
+        largest[i] = ZERO
+    for e in range(32):
+        for i in range(W):
+            v = fabsf(x[e * W + i])
+            better = v > amax[i]
+            amax[i] = select_float(better, v, amax[i])
+            largest[i] = select_float(better, x[e * W + i], largest[i])
+    for attempt in range(-8, 8):  # the first is the plain scale
+        for i in range(W):
+            if attempt == -8:
+                inverse[i] = ONE / (-largest[i] / <float> -127)
+            else:
+                inverse[i] = (attempt - 127) / largest[i]
+            sum_qx[i] = ZERO
+            sum_q2[i] = ZERO
+        for e in range(32):
+            for i in range(W):
+                q = iq4_nl_value(inverse[i] * x[e * W + i])
+                wq = weight[e * W + i] * q
+                sum_qx[i] += wq * x[e * W + i]
+                sum_q2[i] += wq * q
+        for i in range(W):
+            v = sum_qx[i] / sum_q2[i]
+            if attempt == -8:
+                scale[i] = select_float(sum_q2[i] > ZERO, v, ZERO)
+                best[i] = scale[i] * sum_qx[i]
+            else:
+                better = (sum_q2[i] > ZERO) & (sum_qx[i] * sum_qx[i] > best[i] * sum_q2[i])
+                scale[i] = select_float(better, v, scale[i])
+                best[i] = select_float(better, v * sum_qx[i], best[i])
+    for i in range(W):
+        scale[i] = select_float(amax[i] < GROUP_MAX_EPS, ZERO, scale[i])
