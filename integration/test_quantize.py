@@ -19,21 +19,8 @@ from ollamaq.quantize import find_mix, make_plan, write_plan
 
 MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S")
 I_QUANTS = ("IQ4_XS", "IQ3_M", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S", "Q2_K_S")
-RARER = (
-    "Q1_0",
-    "Q5_0",
-    "Q5_1",
-    "Q4_0",
-    "Q4_1",
-    "IQ4_NL",
-    "MXFP4_MOE",
-    "TQ1_0",
-    "TQ2_0",
-    "Q3_K_S",
-    "Q3_K_M",
-    "Q3_K_L",
-    "Q2_K",
-)
+LOW_BIT = ("Q3_K_S", "Q3_K_M", "Q3_K_L", "Q2_K", "Q2_0", "MXFP4_MOE", "TQ1_0", "TQ2_0")
+RARER = ("Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL", *LOW_BIT)
 
 
 def run(*arguments: object) -> None:

@@ -23,6 +23,12 @@ cdef extern from * nogil:
     static inline int clamp_int(int low, int x, int high) { return x < low ? low : x > high ? high : x; }
     /* Nearest integer, ties to even, by the bits of x + 1.5 * 2^23; beyond 2^22 it wraps, as the reference does. */
     static inline int nearest_int(float x) { return (float_bits(x + 12582912.f) & 0x007fffff) - 0x00400000; }
+    /* The same as a float, for |x| < LARGEST_ROUNDED. */
+    static inline float rounded(float x) { return x + 12582912.f - 12582912.f; }
+    static inline float clamped(float low, float x, float high) {
+        x = x > low ? x : low;
+        return x < high ? x : high;
+    }
     /* Ties away from zero, for |x| < 2^23. */
     static inline int round_away(float x) { return (int) (x + bits_float(0x3effffff | (float_bits(x) & 0x80000000))); }
     /* IEEE half precision, ties to even, overflow to infinity. */
@@ -41,6 +47,7 @@ cdef extern from * nogil:
         uint32_t magnitude = exponent == 0 ? (uint32_t) float_bits(small) : normal;
         return bits_float((int32_t) (magnitude | (uint32_t) (half & 0x8000) << 16));
     }
+    #define LARGEST_ROUNDED 4194304.f
     #define GROUP_MAX_EPS 1e-15f
     #define ZERO 0.f
     #define HALF 0.5f
@@ -56,10 +63,12 @@ cdef extern from * nogil:
     int select_int(int condition, int a, int b) noexcept
     int clamp_int(int low, int x, int high) noexcept
     int nearest_int(float x) noexcept
+    float rounded(float x) noexcept
+    float clamped(float low, float x, float high) noexcept
     int round_away(float x) noexcept
     ushort to_half(float x) noexcept
     float from_half(ushort half) noexcept
-    const float GROUP_MAX_EPS, ZERO, HALF, ONE, STEP, TWENTIETH, SIXTEENTH, NINE_TENTHS
+    const float LARGEST_ROUNDED, GROUP_MAX_EPS, ZERO, HALF, ONE, STEP, TWENTIETH, SIXTEENTH, NINE_TENTHS
 
 
 cdef inline bint put_half(float value, uchar* out) noexcept nogil:

@@ -295,9 +295,9 @@ cdef inline bint q3_k_without_weights(const float* values, uchar* out, Py_ssize_
     cdef float x[16 * V]
     cdef float level[16 * V]
     cdef uchar codes[16 * V]
-    cdef float[V] amax, signed_max, sum_lx, sum_l2, scale, d
-    cdef int i, e, l, s, attempt, changed, better
-    cdef float v, w, wx, slx, sl2, new
+    cdef float[V] amax, signed_max, sum_lx, sum_l2, scale, d, new, slx, sl2
+    cdef int i, e, l, s, attempt, changed, better, wild
+    cdef float v, w, sx, s2
     cdef Py_ssize_t block = 0, n
     cdef bint ok = True
     while block < n_blocks:
@@ -327,20 +327,30 @@ cdef inline bint q3_k_without_weights(const float* values, uchar* out, Py_ssize_
         for attempt in range(5):
             changed = 0
             for e in range(16):
+                wild = 0
                 for i in range(V):
                     v = x[e * V + i]
                     w = v * v
-                    wx = w * v
-                    slx = sum_lx[i] - wx * level[e * V + i]
-                    sl2 = sum_l2[i] - w * level[e * V + i] * level[e * V + i]
-                    new = clamp_int(-4, nearest_int(v * sl2 / slx), 3)
-                    better = (slx > ZERO) & (new != level[e * V + i])
-                    slx += wx * new
-                    sl2 += w * new * new
-                    better &= (sl2 > ZERO) & (slx * slx * sum_l2[i] > sum_lx[i] * sum_lx[i] * sl2)
-                    sum_lx[i] = select_float(better, slx, sum_lx[i])
-                    sum_l2[i] = select_float(better, sl2, sum_l2[i])
-                    level[e * V + i] = select_float(better, new, level[e * V + i])
+                    slx[i] = sum_lx[i] - w * v * level[e * V + i]
+                    sl2[i] = sum_l2[i] - w * level[e * V + i] * level[e * V + i]
+                    new[i] = v * sl2[i] / slx[i]
+                    wild |= not fabsf(new[i]) < LARGEST_ROUNDED
+                if wild:
+                    for i in range(V):
+                        new[i] = clamp_int(-4, nearest_int(new[i]), 3)
+                else:
+                    for i in range(V):
+                        new[i] = rounded(clamped(-4, new[i], 3))
+                for i in range(V):
+                    v = x[e * V + i]
+                    w = v * v
+                    better = (slx[i] > ZERO) & (new[i] != level[e * V + i])
+                    sx = slx[i] + w * v * new[i]
+                    s2 = sl2[i] + w * new[i] * new[i]
+                    better &= (s2 > ZERO) & (sx * sx * sum_l2[i] > sum_lx[i] * sum_lx[i] * s2)
+                    sum_lx[i] = select_float(better, sx, sum_lx[i])
+                    sum_l2[i] = select_float(better, s2, sum_l2[i])
+                    level[e * V + i] = select_float(better, new[i], level[e * V + i])
                     changed |= better
             if not changed:
                 break

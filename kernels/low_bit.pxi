@@ -110,6 +110,25 @@ cdef bint q1_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float
     return ok
 
 
+cdef bint q2_0(const float* values, uchar* out, Py_ssize_t n_blocks, const float* weights) noexcept nogil:
+    cdef uchar[64] codes
+    cdef Py_ssize_t block
+    cdef int e
+    cdef float largest, inverse
+    cdef bint ok = True
+    for block in range(n_blocks):
+        largest = magnitude(values, 64)
+        inverse = ONE / largest if largest else ZERO
+        ok &= put_half(largest, out)
+        for e in range(64):
+            codes[e] = <uchar> clamp_int(0, round_away(values[e] * inverse) + 1, 3)
+        for e in range(16):
+            out[2 + e] = codes[4 * e] | codes[4 * e + 1] << 2 | codes[4 * e + 2] << 4 | codes[4 * e + 3] << 6
+        values += 64
+        out += 18
+    return ok
+
+
 cdef inline bint ternary(const float* values, uchar* codes, uchar* d) noexcept nogil:
     """256 codes 0, 1 or 2, and the scale."""
     cdef float largest = magnitude(values, 256), inverse = ONE / largest if largest else ZERO

@@ -28,6 +28,7 @@ cdef enum:  # ids of ggml_type
     MXFP4 = 39
     NVFP4 = 40
     Q1_0 = 41
+    Q2_0 = 42
     TILE = 4096  # values at a time: they stay in the first-level cache
 
 DONE, NOT_FINITE, OVERFLOW = 0, 1, 2
@@ -77,6 +78,8 @@ cdef Format format_of(int type_id):
         return Format(nvfp4, 64, 36)
     if type_id == Q1_0:
         return Format(q1_0, 128, 18)
+    if type_id == Q2_0:
+        return Format(q2_0, 64, 18)
     if type_id == Q2_K:
         return Format(q2_k, 256, 84)
     if type_id == Q3_K:

@@ -10,11 +10,12 @@ from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Type
 
 from ollamaq.errors import ModelRefused
+from ollamaq.gguf.types import Q2_0
 from ollamaq.quantize import kernels
 from ollamaq.quantize.dequantize import FLOATS, UNPACKED, as_floats, dequantize
 from ollamaq.tensors import Tensor
 
-EVERY_BLOCK = pytest.mark.parametrize("type_", sorted(UNPACKED - FLOATS), ids=lambda type_: type_.name)
+EVERY_BLOCK = pytest.mark.parametrize("type_", sorted(UNPACKED - FLOATS - {Q2_0}), ids=lambda type_: type_.name)
 
 
 class Traits(ctypes.Structure):
@@ -80,6 +81,11 @@ def test_what_the_kernels_write_reads_back_close_to_the_weights():
         kernels.quantize(Type.F32, rows, type_, out)
         error = np.abs(dequantize(type_, out) - rows).max()
         assert error < (4 if type_ is Type.Q1_0 else 0.6)
+
+
+def test_codes_of_two_bits_are_from_minus_one_to_two():  # the wheel has no Q2_0; llama-quantize reads it in integration
+    block = np.array([0, 0x38, 0b11100100, *[0b01010101] * 15], np.uint8)  # a scale of 0.5
+    assert dequantize(Q2_0, block[None]).tolist() == [[-0.5, 0, 0.5, 1, *[0] * 60]]
 
 
 def test_floats_widen_exactly():

@@ -1,8 +1,9 @@
-"""The i-quants give llama.cpp's bytes.
+"""The i-quants, and what the wheel lacks, give llama.cpp's bytes.
 
 IQ4_XS, IQ3_S, IQ3_XXS, IQ2_XXS, IQ2_XS and IQ2_S are compared with ``ggml_quantize_chunk`` of the libggml-python wheel,
 whose code of them is that of llama.cpp b11434. IQ1_S, whose tables take that library ten seconds, and IQ1_M, which has
-changed since the wheel, are compared with hashes of what b11434 itself writes (``data/iq1.json``).
+changed since the wheel, are compared with hashes of what b11434 itself writes (``data/hashes.json``), as is Q2_0, which
+the wheel does not have.
 """
 
 import ctypes
@@ -20,13 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ollamaq.gguf.types import Q2_0
 from ollamaq.quantize import kernels
 from ollamaq.quantize.kernels import Outcome
 
 LIVE = [Type[name] for name in ("IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S")]
-HASHED = [Type.IQ1_S, Type.IQ1_M]
+HASHED = [Type.IQ1_S, Type.IQ1_M, Q2_0]
 NEED_WEIGHTS = {Type.IQ2_XXS, Type.IQ2_XS, Type.IQ1_S}
-HASHES = json.loads((Path(__file__).parent / "data" / "iq1.json").read_text())
+HASHES = json.loads((Path(__file__).parent / "data" / "hashes.json").read_text())
 
 WIDTH = 768  # three super-blocks: never a multiple of those that a kernel takes at once
 EVERY_LEVEL = pytest.mark.parametrize("level", kernels.LEVELS)

@@ -69,7 +69,7 @@ def test_types_and_order_are_those_of_llama_quantize(mix, imatrix, shape):
 def test_the_goldens_exercise_every_fall_back_and_every_exception():
     given = {t for entry in PLANS.values() for types in entry["mixes"].values() for t in types}
     floats, legacy = {"F32", "F16", "BF16"}, {"Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1", "IQ4_NL"}
-    k_quants, low_bit = {"Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"}, {"TQ1_0", "TQ2_0", "MXFP4", "Q1_0"}
+    k_quants, low_bit = {"Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"}, {"TQ1_0", "TQ2_0", "MXFP4", "Q1_0", "Q2_0"}
     i_quants = {"IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_S", "IQ1_M"}
     assert given == floats | legacy | k_quants | low_bit | i_quants
 

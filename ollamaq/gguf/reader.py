@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ollamaq.errors import ModelRefused
 from ollamaq.files import ReadOnlyFile
+from ollamaq.gguf import types  # noqa: F401  # so that they can be read
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.gguf.writer import SCALARS, aligned
 from ollamaq.tensors import Tensor

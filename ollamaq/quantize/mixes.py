@@ -16,6 +16,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf import LlamaFileType
 
 from ollamaq.errors import UsageError
+from ollamaq.gguf.types import MOSTLY_Q2_0, Q2_0
 
 
 class Kind(Enum):
@@ -135,7 +136,7 @@ class Mix:
     are not written without an importance matrix.
     """
 
-    file_type: LlamaFileType | None
+    file_type: int | None
     default: Type | None
     exceptions: tuple[tuple[Kind, Where, Type], ...] = ()
     output: Type = Type.Q6_K
@@ -189,6 +190,7 @@ MIXES: dict[str, Mix] = {
     "TQ2_0": Mix(F.MOSTLY_TQ2_0, Type.TQ2_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
     "TQ1_0": Mix(F.MOSTLY_TQ1_0, Type.TQ1_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
     "Q1_0": Mix(F.MOSTLY_Q1_0, Type.Q1_0),
+    "Q2_0": Mix(MOSTLY_Q2_0, Q2_0, ((Kind.TOKEN_EMBD, everywhere, Type.Q4_K),)),
     "Q6_K": Mix(F.MOSTLY_Q6_K, Type.Q6_K),
     "Q5_K_S": Mix(F.MOSTLY_Q5_K_S, Type.Q5_K),
     "Q5_K_M": Mix(
@@ -345,6 +347,7 @@ FALLBACKS = {
     Type.IQ3_S: Type.IQ4_NL,
     Type.IQ4_XS: Type.IQ4_NL,
     Type.TQ1_0: Type.Q4_0,
+    Q2_0: Type.Q4_0,
     Type.TQ2_0: Type.Q4_0,
 }
 """What a row gets whose width the type's block does not divide; where that does not fit either, F16."""
