@@ -220,7 +220,9 @@ class _Parser:
             at = after + 1
         value = read_value(text, at)
         if value is None:
-            raise self.cut_short(start, f"the quotes of {keyword} {name}".rstrip() + " are never closed at a line's end")
+            raise self.cut_short(
+                start, f"the quotes of {keyword} {name}".rstrip() + " are never closed at a line's end"
+            )
         return Command(keyword, name, value[0], start, *self.trim(at, value[1]))
 
     def trim(self, start: int, end: int) -> tuple[int, int]:

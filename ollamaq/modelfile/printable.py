@@ -67,7 +67,9 @@ ffe7 ffef-fffb fffe-ffff 1000c 10027 1003b 1003e 1004e-1004f 1005e-1007f 100fb-1
 2cea2-2ceaf 2ebe1-2f7ff 2fa1e-2ffff 3134b-3134f 323b0-e00ff e01f0-10ffff
 """
 
-RANGES = tuple((int(first, 16), int(last or first, 16)) for first, _, last in (r.partition("-") for r in _RANGES.split()))
+RANGES = tuple(
+    (int(first, 16), int(last or first, 16)) for first, _, last in (r.partition("-") for r in _RANGES.split())
+)
 
 DROPPED = re.compile("(?![\t\n\r])[" + "".join(f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in RANGES) + "]")
 """One character that is dropped; blanks and ends of lines are kept."""

@@ -27,7 +27,13 @@ SINCE: dict[str, Version] = {
     "DRAFT": (0, 23, 1),
 }
 
-SEMVER = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", re.ASCII)
+_NUMBER = r"(?:0|[1-9]\d*)"
+_IDENTIFIER = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+SEMVER = re.compile(
+    rf"v?{_NUMBER}(\.{_NUMBER}(\.{_NUMBER}(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?)?)?",
+    re.ASCII,
+)
+"""What Ollama takes in REQUIRES (``semver.IsValid`` of golang.org/x/mod)."""
 
 
 def parse_version(text: str) -> Version:
@@ -45,3 +51,6 @@ def parse_version(text: str) -> Version:
 def written(version: Version) -> str:
     """A version as people write it."""
     return ".".join(map(str, version))
+
+
+NEWEST_VERSION = parse_version(NEWEST)
