@@ -13,8 +13,9 @@ from ollamaq.modelfile.versions import Version
 Number = int | float
 Value = str | int | float | bool
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_HEXADECIMAL = re.compile(r"[+-]?0x([0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?\d+", re.ASCII | re.IGNORECASE)
+_DIGITS, _HEX = r"[0-9](?:_?[0-9])*", r"[0-9a-f](?:_?[0-9a-f])*"
+_DECIMAL = re.compile(rf"[+-]?({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})(e[+-]?{_DIGITS})?", re.ASCII | re.IGNORECASE)
+_HEXADECIMAL = re.compile(rf"[+-]?0x(_?{_HEX}\.?({_HEX})?|\.{_HEX})p[+-]?{_DIGITS}", re.ASCII | re.IGNORECASE)
 _NO_NUMBER = re.compile(r"[+-]?inf(inity)?|nan", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _TRUTH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True)
@@ -87,10 +88,7 @@ CURRENT = {name: option for name, option in OPTIONS.items() if not option.droppe
 
 
 def read_parameter(type_: type, text: str) -> Value | None:
-    """A value as Ollama's ``FormatParams`` understands it; None where it refuses the text.
-
-    Underscores in hexadecimal floats, which Go allows, are not.
-    """
+    """A value as Ollama's ``FormatParams`` understands it; None where it refuses the text."""
     if type_ is int:
         number = int(text) if _INTEGER.fullmatch(text) and len(text) < 40 else None
         return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
@@ -108,7 +106,7 @@ def _float(text: str) -> float | None:
         number = float(text)
     elif _HEXADECIMAL.fullmatch(text):
         try:
-            number = float.fromhex(text)
+            number = float.fromhex(text.replace("_", ""))
         except OverflowError:
             return None
     else:

@@ -76,6 +76,13 @@ class Command:
     end: int
 
     @property
+    def ollama_name(self) -> str:
+        """What Ollama calls it. A PARAMETER with such a name is the same to it: ``PARAMETER model x`` is a FROM."""
+        if self.keyword == "PARAMETER":
+            return self.name
+        return "model" if self.keyword == "FROM" else self.keyword.lower()
+
+    @property
     def label(self) -> str:
         """Keyword and name, as they are written."""
         return f"{self.keyword} {self.name}".rstrip()
@@ -187,7 +194,7 @@ class _Parser:
             parts.append(part)
             at = self.skip(part.end)
         document = Document(self.text, tuple(parts), self.blank.encoding)
-        if not any(command.keyword == "FROM" for command in document.commands):
+        if not any(command.ollama_name == "model" for command in document.commands):
             raise self.error(0, "there is no FROM", "no FROM line", "say on which model it builds: FROM ./model.gguf")
         return document
 

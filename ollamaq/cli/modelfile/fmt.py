@@ -39,9 +39,7 @@ def fmt(
             print(f"would reformat {given.name}")
     would = "would be " if check or diff else ""
     stderr.print(f"{changed} {would}reformatted, {same} left as {'it is' if same == 1 else 'they are'}")
-    for error in broken:
-        raised = failure(error)
-    if broken:
-        raise raised
+    if exits := [failure(error) for error in broken]:
+        raise exits[0]
     if changed and (check or diff):
         raise typer.Exit(FINDINGS)

@@ -73,4 +73,5 @@ def inputs(paths: list[Path] | None, stdin_filename: Path) -> Iterator[Input]:
     """
     for path in [STDIN] if paths == [STDIN] else find_modelfiles(paths or [Path()]):
         data = sys.stdin.buffer.read(MAX_BYTES) if path == STDIN else read_bytes(path)
-        yield Input(*((None, stdin_filename) if path == STDIN else (path, path)), *decode(data))
+        text, encoding = decode(data)
+        yield Input(None if path == STDIN else path, stdin_filename if path == STDIN else path, text, encoding)

@@ -16,7 +16,8 @@ _KINDS = {int: "an integer", float: "a number", bool: "true or false"}
 
 def unknown_parameter(c: Context) -> Iterator[Problem]:
     """``ollama create`` stops at a parameter it does not know. The server itself, asked by other clients, accepts any
-    name and ignores it. Names are in lower case.
+    name and ignores it. Names are in lower case. One that is the name of an instruction is taken for that:
+    ``PARAMETER system …`` is a SYSTEM.
     """
     for command in c.all("PARAMETER"):
         if command.name and command.name not in OPTIONS:
