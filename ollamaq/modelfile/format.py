@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ollamaq.modelfile.parser import Command, Comment, Document, read_value
-from ollamaq.modelfile.printable import DROPPED
+from ollamaq.modelfile.printable import dropped
 from ollamaq.modelfile.render import quoted
 
 
@@ -31,7 +31,7 @@ def _written(document: Document, part: Command | Comment) -> str:
 
 
 def _value(written: str, value: str) -> str:
-    if DROPPED.search(written):  # Ollama drops it, but the author should see it
+    if dropped(written):  # Ollama drops it, but the author should see it
         return written
     if not value:
         return '""'

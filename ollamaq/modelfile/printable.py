@@ -7,6 +7,8 @@ The integration tests compare this list with Go's.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from itertools import pairwise
 
 _RANGES = """
 0-1f 7f-a0 ad 378-379 380-383 38b 38d 3a2 530 557-558 58b-58c 590 5c8-5cf 5eb-5ee 5f5-605 61c 6dd 70e-70f 74b-74c
@@ -71,10 +73,27 @@ RANGES = tuple(
     (int(first, 16), int(last or first, 16)) for first, _, last in (r.partition("-") for r in _RANGES.split())
 )
 
-DROPPED = re.compile("(?![\t\n\r])[" + "".join(f"{re.escape(chr(a))}-{re.escape(chr(b))}" for a, b in RANGES) + "]")
-"""One character that is dropped; blanks and ends of lines are kept."""
+_STARTS = [first for first, _ in RANGES]
+# Ranges outside of the basic plane would slow down every search: characters there are looked up one by one.
+_BASIC = "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in RANGES if last < 0x10000)
+_SUSPECT = re.compile(rf"(?![\t\n\r])[{_BASIC}\U00010000-\U0010ffff]")
+_ASCII_SUSPECT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def dropped(text: str) -> list[int]:
+    """Where in a text the characters are that Ollama drops; blanks and ends of lines are kept."""
+    pattern = _ASCII_SUSPECT if text.isascii() else _SUSPECT
+    return [found.start() for found in pattern.finditer(text) if ord(found[0]) < 0x10000 or _is_dropped(found[0])]
 
 
 def printed(text: str) -> str:
     """What Ollama keeps of a text."""
-    return DROPPED.sub("", text)
+    places = dropped(text)
+    if not places:
+        return text
+    return "".join(text[a + 1 : b] for a, b in pairwise([-1, *places, len(text)]))
+
+
+def _is_dropped(character: str) -> bool:
+    first, last = RANGES[bisect_right(_STARTS, ord(character)) - 1]
+    return first <= ord(character) <= last

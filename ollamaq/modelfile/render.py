@@ -13,7 +13,7 @@ from ollamaq.errors import UsageError
 from ollamaq.modelfile.model import Modelfile, Parameter
 from ollamaq.modelfile.parameters import CURRENT
 from ollamaq.modelfile.parser import QUOTES, ROLES, read_value
-from ollamaq.modelfile.printable import DROPPED
+from ollamaq.modelfile.printable import dropped
 from ollamaq.modelfile.versions import SEMVER
 
 PARAMETERS: dict[str, type] = {name: option.type for name, option in CURRENT.items()}
@@ -85,10 +85,10 @@ def quoted(value: str) -> str | None:
 
 
 def _value(instruction: str, value: str) -> str:
-    if character := DROPPED.search(value):
+    if places := dropped(value):
         raise UsageError(
             f"a Modelfile cannot hold the {instruction} {_short(value)}: "
-            f"Ollama drops the character U+{ord(character[0]):04X} when it reads one",
+            f"Ollama drops the character U+{ord(value[places[0]]):04X} when it reads one",
             next_step=f"take that character out of the {instruction}",
         )
     if (written := quoted(value)) is None:

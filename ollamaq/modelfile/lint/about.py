@@ -61,7 +61,7 @@ def secret(c: Context) -> Iterator[Problem]:
     """Everything in a Modelfile can be read by whoever has the model, and the model repeats its system message when it
     is asked cleverly. Passwords, keys and tokens do not belong there.
     """
-    for command in c.all("SYSTEM", "TEMPLATE", "MESSAGE", "LICENSE"):
+    for command in c.all("SYSTEM", "TEMPLATE", "MESSAGE"):
         for what, pattern in _SECRETS.items():
             for found in pattern.finditer(c.document.text, command.value_start, command.end):
                 yield Problem(f"this looks like {what}", found.start(), found.end())

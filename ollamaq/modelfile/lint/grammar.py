@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ollamaq.modelfile.lint.rule import Context, Edit, Problem, at, at_value
 from ollamaq.modelfile.parser import KEYWORDS, QUOTES, read_value
-from ollamaq.modelfile.printable import DROPPED
+from ollamaq.modelfile.printable import dropped
 
 ONCE = ("TEMPLATE", "SYSTEM", "RENDERER", "PARSER", "REQUIRES", "ADAPTER")
 
@@ -15,7 +15,7 @@ _SPACES = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\u00ad\u200b\u2060\ufeff]")
 _LIKE_A_COMMAND = re.compile(rf"^[ \t]*({'|'.join(KEYWORDS)})[ \t]+\S", re.MULTILINE)
 _ESCAPE = re.compile(r"\\[nrt\"]")
-_TRAILING_COMMENT = re.compile(r"[ \t]+(#[^\r\n]*)\Z")
+_TRAILING_COMMENT = re.compile(r"[ \t]+(#[ \t][^\r\n]*)\Z")
 
 
 def dropped_character(c: Context) -> Iterator[Problem]:
@@ -24,13 +24,14 @@ def dropped_character(c: Context) -> Iterator[Problem]:
     for a space of another kind and removes what is invisible; a joiner is left for you to judge.
     """
     for command in c.document.commands:
-        for found in DROPPED.finditer(c.document.text, command.value_start, command.end):
-            character, fix = found[0], None
+        written = c.written(command)
+        for place in dropped(written):
+            character, start, fix = written[place], command.value_start + place, None
             if _SPACES.match(character):
-                fix = Edit(found.start(), found.end(), " ")
+                fix = Edit(start, start + 1, " ")
             elif _INVISIBLE.match(character):
-                fix = Edit(found.start(), found.end(), "")
-            yield Problem(f"Ollama drops the character U+{ord(character):04X}", found.start(), found.end(), fix)
+                fix = Edit(start, start + 1, "")
+            yield Problem(f"Ollama drops the character U+{ord(character):04X}", start, start + 1, fix)
 
 
 def wrong_bytes(c: Context) -> Iterator[Problem]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -83,7 +82,7 @@ def sarif(findings: Findings) -> str:
         for rule in RULES
     ]
     run = {
-        "tool": {"driver": {"name": "ollamaq", "version": version("ollamaq"), "rules": rules}},
+        "tool": {"driver": {"name": "ollamaq", "rules": rules}},
         "columnKind": "unicodeCodePoints",
         "results": results,
     }
