@@ -109,6 +109,15 @@ def test_fmt_goes_on_after_a_file_that_it_cannot_read(run, tmp_path):
     assert path.read_text() == "FROM x\n"
 
 
+def test_bytes_in_another_encoding_are_not_written_over(run, tmp_path):
+    path = tmp_path / "Modelfile"
+    path.write_bytes("from x\nSYSTEM Caf\u00e9\nPARAMETER  seed 1\n".encode("latin-1"))
+    before = path.read_bytes()
+    assert run("fmt").exit_code == 2
+    assert [line.split()[1] for line in run("lint", "--fix").stdout.splitlines()] == ["OQ005", "OQ102"]
+    assert path.read_bytes() == before
+
+
 def test_fmt_of_standard_input_goes_to_standard_output(run):
     assert run("fmt", "-", text="from x").stdout == "FROM x\n"
 

@@ -133,6 +133,15 @@ def read_bytes(path: Path) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", next_step="give the path of a Modelfile") from error
+    return bounded(data, path)
+
+
+def bounded(data: bytes, path: Path) -> bytes:
+    """The same bytes, if they are not too many for a Modelfile.
+
+    Raises:
+        UsageError: they are.
+    """
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path} has more than {MAX_BYTES >> 20} MiB", next_step="is this the right file?")
     return data

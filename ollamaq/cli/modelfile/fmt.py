@@ -25,6 +25,9 @@ def fmt(
     changed = same = 0
     broken: list[UsageError] = []
     for given in inputs(paths, stdin_filename):
+        if not given.intact:
+            broken.append(UsageError(f"{given.name} has bytes that are not UTF-8", next_step="save it as UTF-8"))
+            continue
         try:
             text = formatted(parse(given.text, given.encoding))
         except ModelfileError as error:

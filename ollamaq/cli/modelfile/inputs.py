@@ -13,7 +13,7 @@ import typer
 
 from ollamaq.errors import ToolchainError
 from ollamaq.modelfile.files import find_modelfiles
-from ollamaq.modelfile.parser import MAX_BYTES, decode, encode, read_bytes
+from ollamaq.modelfile.parser import MAX_BYTES, bounded, decode, encode, read_bytes
 
 STDIN = Path("-")
 FINDINGS = 1
@@ -43,6 +43,8 @@ class Input:
     name: Path
     text: str
     encoding: str
+    intact: bool
+    """Whether the text can be written back: not if there were bytes that mean nothing in its encoding."""
 
     def put(self, text: str) -> None:
         """Write a new text where the old one came from, to stdout if that was standard input."""
@@ -72,6 +74,8 @@ def inputs(paths: list[Path] | None, stdin_filename: Path) -> Iterator[Input]:
         UsageError: there is nothing at a path, or it cannot be read.
     """
     for path in [STDIN] if paths == [STDIN] else find_modelfiles(paths or [Path()]):
-        data = sys.stdin.buffer.read(MAX_BYTES) if path == STDIN else read_bytes(path)
+        name = stdin_filename if path == STDIN else path
+        data = read_bytes(path) if path != STDIN else bounded(sys.stdin.buffer.read(MAX_BYTES + 1), name)
         text, encoding = decode(data)
-        yield Input(None if path == STDIN else path, stdin_filename if path == STDIN else path, text, encoding)
+        intact = encode(text, encoding) == data
+        yield Input(None if path == STDIN else path, name, text, encoding, intact)

@@ -49,7 +49,7 @@ def lint(
     fixed = 0
     for given in inputs(paths, stdin_filename):
         text, directory = given.text, given.name.parent
-        if fix:
+        if fix and given.intact:
             text, count = linter.fix(text, directory, settings=settings, rules=rules)
             given.put(text)
             fixed += count

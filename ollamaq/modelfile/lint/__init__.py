@@ -57,13 +57,12 @@ def lint(
     text: str,
     directory: Path = Path(),
     *,
-    encoding: str = "utf-8",
     settings: Settings = Settings(),  # noqa: B008 - it is frozen
     rules: Sequence[Rule] = RULES,
 ) -> list[Finding]:
     """What the rules find, in the order of the text; paths in it are relative to ``directory``."""
     try:
-        document = parse(text, encoding)
+        document = parse(text)
     except ModelfileError as error:
         return [Finding(SYNTAX, f"{str(error).partition(': ')[2]}; {error.next_step}", *(error.line, error.column) * 2)]
     context = Context(document, directory, settings)
@@ -80,14 +79,13 @@ def fix(
     text: str,
     directory: Path = Path(),
     *,
-    encoding: str = "utf-8",
     settings: Settings = Settings(),  # noqa: B008 - it is frozen
     rules: Sequence[Rule] = RULES,
 ) -> tuple[str, int]:
     """The text with everything put right that safely can be, and the number of fixes."""
     done = 0
     for _ in range(ROUNDS):
-        findings = lint(text, directory, encoding=encoding, settings=settings, rules=rules)
+        findings = lint(text, directory, settings=settings, rules=rules)
         edits = _apart([finding.fix for finding in findings if finding.fix])
         if not edits:
             break
