@@ -1,14 +1,18 @@
 """``ollamaq modelfile`` behaves as linters and formatters do; what it says of differences and effects is true."""
 
 import json
+import re
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from ollamaq.cli import app
 from ollamaq.modelfile.diff import comparable, diff, meaning, server_meaning
 from ollamaq.modelfile.explain import explain
+from ollamaq.modelfile.files import find_modelfiles
 from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.versions import parse_version
 from ollamaq.ollama.client import Client
@@ -56,6 +60,17 @@ def test_lint_finds_modelfiles_below_a_directory(run, tmp_path):
         "Modelfile.dev",
         "team/bot.Modelfile",
     ]
+
+
+def test_the_hooks_run_on_the_files_that_are_found_below_a_directory(tmp_path):
+    hooks = yaml.safe_load((Path(__file__).parent.parent / ".pre-commit-hooks.yaml").read_text())
+    assert [hook["entry"].split()[-1] for hook in hooks] == ["lint", "fmt"]
+    names = ("Modelfile", "Modelfile.dev", "a/bot.modelfile", "bot.Modelfile", "Modelfiles", "NotModelfile", "x.txt")
+    for name in names:
+        write(tmp_path / name, CLEAN)
+    found = {path.relative_to(tmp_path).as_posix() for path in find_modelfiles([tmp_path])}
+    for hook in hooks:
+        assert {name for name in names if re.search(hook["files"], name)} == found
 
 
 def test_lint_fixes_files_in_place(run, tmp_path):

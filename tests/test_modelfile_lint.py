@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -155,6 +156,29 @@ def test_fixes_that_touch_each_other_are_done_in_turn(directory):
     text = "FROM llama3.2\nPARAMETER  seed 1\nPARAMETER seed 2\nPARAMETER seed 3 # last\nSYSTEM a\u00a0b\n"
     fixed, _ = fix(text, directory)
     assert fixed == "FROM llama3.2\n# last\nPARAMETER seed 3\nSYSTEM a b\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SYSTEM a\n" * 20_000,
+        "SYSTEM a" + " " * 200_000 + "b\n",
+        "SYSTEM " + "a # " * 50_000 + "\n",
+        "TEMPLATE " + "{{" * 100_000 + "\n",
+        "PARAMETER " + "a" * 100_000 + " 1\n",
+        "RENDERER " + "qwen" * 50_000 + "\n",
+        "SYSTEM " + "eyJ-" * 50_000 + "\n",
+        "FROM " + ":-" * 50_000 + "cloud\n",
+        "FROM /*/*/*/*/*/*/*.gguf\n",
+        "MESSAGE user " + "hi" * 50_000 + "\n# ollamaq: ignore OQ105 x\nPARAMETER top_p 9\n" * 2_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_hostile_files_are_linted_in_linear_time_with_short_messages(text):
+    started = time.process_time()
+    findings = lint(f"FROM llama3.2\n{text}")
+    assert time.process_time() - started < 5
+    assert max((len(finding.message) for finding in findings), default=0) < 400
 
 
 def test_rules_are_chosen_by_their_ids():

@@ -64,6 +64,8 @@ def _from(line: _Line) -> str:
         if line.ollama >= FINISHED_ONLY:
             return "imports the safetensors as an MLX model, if its architecture is one of those; nothing becomes GGUF"
         return "converts the safetensors to GGUF on the server, if it knows their architecture"
+    if source.kind is Kind.UNKNOWN:
+        return "uploads the files that match"
     if source.kind is Kind.OTHER:
         return "there is something, but no GGUF: Ollama refuses it"
     several = f"{len(source.paths)} files" if len(source.paths) > 1 else "the file"

@@ -22,6 +22,7 @@ class Kind(Enum):
     GGUF = "GGUF"
     SAFETENSORS = "safetensors"
     OTHER = "something else"
+    UNKNOWN = "directories with wildcards, which are not looked through"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def resolve(value: str, directory: Path) -> From:
     """Look where ``value`` leads to; only the first bytes of a file are read."""
     if "\0" in value:
         return From(value, Kind.MISSING)
+    if glob.has_magic(os.path.dirname(value)):
+        return From(value, Kind.UNKNOWN)
     pattern = os.path.join(directory, os.path.expanduser(value))
     try:
         found = tuple(map(Path, sorted(glob.glob(pattern)))) if glob.has_magic(pattern) else ()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 40
+
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that looks most like ``word``, if one does."""
+    if len(word) > LONGEST:
+        return None
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)), None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from ollamaq.modelfile.parser import Command, Comment, Document, ModelfileError,
 
 __all__ = ["Finding", "ModelFacts", "Settings", "Severity", "choose", "fix", "lint"]
 
+LONGEST = 300
+"""Characters of a message, which may quote what is in the file."""
 ROUNDS = 10
 """Of fixing: one fix may uncover what another one mends."""
 
@@ -69,7 +72,9 @@ def lint(
     found = [(rule, problem) for rule in rules for problem in rule.check(context)]
     kept = _Ignores(document, rules).applied(found)
     findings = [
-        Finding(rule, problem.message, *document.place(problem.start), *document.place(problem.end), fix=problem.fix)
+        Finding(
+            rule, _short(problem.message), *document.place(problem.start), *document.place(problem.end), fix=problem.fix
+        )
         for rule, problem in kept
     ]
     return sorted(findings, key=lambda finding: (finding.line, finding.column, finding.rule.id))
@@ -89,10 +94,15 @@ def fix(
         edits = _apart([finding.fix for finding in findings if finding.fix])
         if not edits:
             break
-        for edit in reversed(edits):
-            text = text[: edit.start] + edit.text + text[edit.end :]
+        ends = [0, *(edit.end for edit in edits)]
+        kept = [text[end : edit.start] + edit.text for end, edit in zip(ends, edits, strict=False)]
+        text = "".join(kept) + text[ends[-1] :]
         done += len(edits)
     return text, done
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
 
 
 def _apart(edits: Iterable[Edit]) -> list[Edit]:
@@ -128,12 +138,11 @@ class _Ignores:
 
     def applied(self, found: list[tuple[Rule, Problem]]) -> Iterator[tuple[Rule, Problem]]:
         """What is not silenced, and what is wrong with the comments."""
-        commands = self.document.commands
+        starts = [command.start for command in self.document.commands]
         used: set[Comment] = set()
         for rule, problem in found:
-            above = [command for command in commands if command.start <= problem.start]
-            comment = self.silenced.get((above[-1].start, rule.id)) if above and self.silenced else None
-            if comment:
+            above = starts[max(bisect_right(starts, problem.start) - 1, 0)]
+            if comment := self.silenced.get((above, rule.id)):
                 used.add(comment)
             else:
                 yield rule, problem

@@ -19,7 +19,7 @@ SECRETS = {
     "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
     "a Google API key": r"\bAIza[0-9A-Za-z_-]{35}",
     "a Slack token": r"\bxox[abprs]-[0-9A-Za-z-]{10,}",
-    "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,200}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,}",
     "a password": r"(?i)\b(?:password|passwd|api[_-]?key|secret)\s*[:=]\s*[^\s\"'{}<>]{8,}",
 }
 

@@ -15,7 +15,7 @@ _SPACES = re.compile(r"[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _INVISIBLE = re.compile(r"[\u00ad\u200b\u2060\ufeff]")
 _LIKE_A_COMMAND = re.compile(rf"^[ \t]*({'|'.join(KEYWORDS)})[ \t]+\S", re.MULTILINE)
 _ESCAPE = re.compile(r"\\[nrt\"]")
-_TRAILING_COMMENT = re.compile(r"[ \t]+(#[ \t][^\r\n]*)\Z")
+_TRAILING_COMMENT = re.compile(r"(?<![ \t])[ \t]+(#[ \t].*)\Z")
 
 
 def dropped_character(c: Context) -> Iterator[Problem]:
@@ -84,8 +84,9 @@ def trailing_comment(c: Context) -> Iterator[Problem]:
     """
     for command in c.document.commands:
         written = c.written(command)
-        found = _TRAILING_COMMENT.search(written)
-        if not found or "\n" in written or written.startswith('"'):
+        if written.startswith('"') or "\n" in written or "\r" in written:
+            continue
+        if not (found := _TRAILING_COMMENT.search(written)):
             continue
         fix = None
         if command.keyword in ("FROM", "RENDERER", "PARSER", "REQUIRES") or (
@@ -123,6 +124,7 @@ def empty_value(c: Context) -> Iterator[Problem]:
 def repeated_instruction(c: Context) -> Iterator[Problem]:
     """Of these instructions only the last one counts. The fix removes those before it, which changes nothing."""
     for keyword in ONCE:
-        for command in c.all(keyword)[:-1]:
-            line = c.document.place(c.all(keyword)[-1].start)[0]
+        *ignored, last = c.all(keyword) or c.document.commands[:1]
+        line = c.document.place(last.start)[0]
+        for command in ignored:
             yield at(command, f"only the last {keyword} counts, on line {line}", c.removed(command))

@@ -11,7 +11,7 @@ from ollamaq.modelfile.source import Kind, resolve
 from ollamaq.modelfile.versions import FINISHED_ONLY
 from ollamaq.ollama.names import parse_name
 
-_CLOUD = re.compile(r".+:(.*-)?cloud", re.IGNORECASE)
+_CLOUD = re.compile(r".+:(?:[^:]*-)?cloud", re.IGNORECASE)
 _LOCAL = re.compile(r"(.+):local", re.IGNORECASE)
 _STORE = re.compile(r"(^|[/\\])blobs[/\\]sha256[-:][0-9a-f]{64}$")
 

@@ -92,7 +92,7 @@ PARSERS = frozenset(
 )
 
 _VARIABLE = re.compile(r"(?<![\w)])(?:\$)?\.(\w+)")
-_ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_ACTION = re.compile(r"\{\{(?:(?!\{\{).)*?\}\}", re.DOTALL)
 _JINJA = re.compile(
     r"\{%|\{#|\{\{-?\s*(?:bos_token|eos_token|messages?\b|raise_exception|add_generation_prompt|system_message)"
 )
@@ -155,7 +155,12 @@ def bos_in_template(c: Context) -> Iterator[Problem]:
                 continue
             start = command.value_start + place
             fix = Edit(start, start + len(token), "") if model else None
-            yield Problem(f"the server adds {token} by itself: this one doubles it", start, start + len(token), fix)
+            yield Problem(
+                f"the server adds {token} by itself where the tokenizer has one: this doubles it",
+                start,
+                start + len(token),
+                fix,
+            )
 
 
 def ignored_system(c: Context) -> Iterator[Problem]:
