@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.printable import printed
+from ollamaq.modelfile.words import closest
 
 KEYWORDS = (
     "FROM",
@@ -268,7 +269,5 @@ def _end_of_line(text: str, at: int) -> int:
 
 
 def _one_of(word: str) -> str:
-    from ollamaq.modelfile.words import closest
-
     near = closest(word.upper(), KEYWORDS)
     return f"did you mean {near}?" if near else f"use {', '.join(KEYWORDS)}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
 from ollamaq.modelfile.facts import ModelFacts
-from ollamaq.modelfile.parser import Command, Comment, Document
+from ollamaq.modelfile.parser import Command, Document
 from ollamaq.modelfile.source import From, resolve
 from ollamaq.modelfile.versions import NEWEST_VERSION, Version
 
@@ -80,10 +80,6 @@ class Context:
     def sources(self) -> list[tuple[Command, From]]:
         """Every FROM, with what it leads to."""
         return [(command, resolve(command.value, self.directory)) for command in self.all("FROM")]
-
-    @property
-    def comments(self) -> Iterable[Comment]:
-        return (part for part in self.document.parts if isinstance(part, Comment))
 
     def written(self, command: Command) -> str:
         """A command's value as it is written, with its quotes."""
