@@ -118,6 +118,13 @@ def image() -> str:
     return IMAGE
 
 
+def go_program(name: str) -> Path:
+    """The program of ``integration/go/<name>``, compiled anew when its sources change."""
+    sources = sorted((Path(__file__).parent / "go" / name).iterdir())
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    return kept(f"go-{name}-{digest}", lambda directory: _build_go(sources[0].parent, directory / name)) / name
+
+
 # --- how parts are kept ---------------------------------------------------------------------------------------------
 
 
@@ -175,6 +182,11 @@ def _build_ollama(directory: Path) -> None:
     libraries = directory / "lib" / "ollama"
     libraries.mkdir(parents=True)
     shutil.copy2(llamacpp() / "bin" / "llama-server", libraries)
+
+
+def _build_go(source: Path, program: Path) -> None:
+    need("go", "Go 1.26 or newer")
+    run("go", "build", "-C", source, "-trimpath", "-o", program, ".")
 
 
 def _build_llamacpp(directory: Path) -> None:

@@ -1,7 +1,6 @@
 """What is written in a Modelfile is what Ollama reads in it; what cannot be written is refused."""
 
 import re
-import unicodedata
 
 import pytest
 from hypothesis import given
@@ -9,45 +8,15 @@ from hypothesis import strategies as st
 
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.model import Modelfile
+from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.render import PARAMETERS, create_request, render
 
 
 def read(text: str) -> list[tuple[str, str]]:
-    """Commands of a Modelfile, character by character as Ollama's ``parser.ParseFile`` goes."""
-    commands, state, buffer, name, role = [], "nil", "", "", ""
-
-    def unquoted():
-        value = buffer.strip()
-        for quote in ('"""', '"'):
-            if value.startswith(quote):
-                closed = len(value) >= 2 * len(quote) and value.endswith(quote)
-                return value[len(quote) : -len(quote)] if closed else None
-        return value
-
-    for rune in text + "\n":
-        newline, space = rune in "\r\n", rune in " \t"
-        if state == "nil" and not (newline or space):
-            state, buffer = "name", rune
-        elif state in ("name", "parameter", "message"):
-            if not space:
-                assert re.fullmatch(r"[A-Za-z0-9_]", rune), text
-                buffer += rune
-                continue
-            word, buffer = buffer.lower(), ""
-            if state == "name" and word in ("parameter", "message"):
-                state, name = word, word
-            else:
-                name, role = (name, word + ": ") if state == "message" else (word, role)
-                state = "value"
-        elif state == "value":
-            value = unquoted() if newline else None
-            if value is not None:
-                commands.append((name, role + value))
-                state, buffer, role = "nil", "", ""
-            elif newline or space or unicodedata.category(rune)[0] in "LMNPS":
-                buffer += rune
-    assert state == "nil", text
-    return commands
+    return [
+        (command.label if command.keyword == "MESSAGE" else command.name or command.keyword, command.value)
+        for command in parse(text).commands
+    ]
 
 
 FULL = Modelfile(
@@ -65,21 +34,21 @@ FULL = Modelfile(
 
 def test_a_modelfile_reads_back_as_it_was():
     assert read(render(FULL)) == [
-        ("from", "./model.gguf"),
-        ("template", FULL.template),
-        ("renderer", "qwen3-coder"),
-        ("parser", "qwen3-coder"),
-        ("system", 'Say "yes".'),
+        ("FROM", "./model.gguf"),
+        ("TEMPLATE", FULL.template),
+        ("RENDERER", "qwen3-coder"),
+        ("PARSER", "qwen3-coder"),
+        ("SYSTEM", 'Say "yes".'),
         ("temperature", "0.6"),
         ("top_k", "40"),
         ("use_mmap", "true"),
         ("stop", "<|im_end|>"),
         ("stop", "\n\nUser:"),
-        ("message", "user: hi: there"),
-        ("message", "assistant:  hello"),
-        ("license", "MIT"),
-        ("license", "Apache\n2.0 "),
-        ("requires", "0.30.0"),
+        ("MESSAGE user", "hi: there"),
+        ("MESSAGE assistant", " hello"),
+        ("LICENSE", "MIT"),
+        ("LICENSE", "Apache\n2.0 "),
+        ("REQUIRES", "0.30.0"),
     ]
 
 
@@ -99,8 +68,8 @@ def test_any_text_reads_back_or_is_refused_for_its_quotes(text):
     except UsageError:
         assert re.search(r'"\s*[\r\n]', text)
         return
-    system = [("system", text)] if text else []
-    assert read(written) == [("from", "./model.gguf"), *system, ("stop", text), ("message", f"user: {text}")]
+    system = [("SYSTEM", text)] if text else []
+    assert read(written) == [("FROM", "./model.gguf"), *system, ("stop", text), ("MESSAGE user", text)]
 
 
 @pytest.mark.parametrize("text", ['a"\nb"""\nc', 'x """\n"'])

@@ -11,6 +11,7 @@ from ollamaq.cli.convert import convert
 from ollamaq.cli.doctor import doctor
 from ollamaq.cli.gguf import gguf
 from ollamaq.cli.inspect import inspect
+from ollamaq.cli.modelfile import modelfile
 from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
@@ -26,6 +27,7 @@ app = typer.Typer(
 for run in (publish, plan, quantize, convert, inspect, smoke, doctor):
     app.command()(run)
 app.add_typer(gguf, name="gguf")
+app.add_typer(modelfile, name="modelfile")
 
 
 def _version(wanted: bool) -> None:

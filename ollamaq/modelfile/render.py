@@ -6,41 +6,20 @@ refused here rather than changed. JSON can say everything; it is what a server g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.model import Modelfile, Parameter
+from ollamaq.modelfile.parameters import CURRENT
+from ollamaq.modelfile.parser import QUOTES, ROLES, read_value
+from ollamaq.modelfile.printable import dropped
+from ollamaq.modelfile.versions import SEMVER
 
-PARAMETERS: dict[str, type] = {
-    "draft_num_predict": int,
-    "frequency_penalty": float,
-    "main_gpu": int,
-    "min_p": float,
-    "num_batch": int,
-    "num_ctx": int,
-    "num_gpu": int,
-    "num_keep": int,
-    "num_predict": int,
-    "num_thread": int,
-    "presence_penalty": float,
-    "repeat_last_n": int,
-    "repeat_penalty": float,
-    "seed": int,
-    "stop": list,
-    "temperature": float,
-    "top_k": int,
-    "top_p": float,
-    "use_mmap": bool,
-}
-"""Every PARAMETER that Ollama 0.34 takes (``Options`` of its ``api``), with its type."""
+PARAMETERS: dict[str, type] = {name: option.type for name, option in CURRENT.items()}
+"""Every PARAMETER that Ollama 0.34 takes, with its type."""
 
-ROLES = ("system", "user", "assistant")
-
-_BLANK = " \t\r\n"
-_QUOTES = ("", '"', '"""')
-_VERSION = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?", re.ASCII)
+_QUOTES = ("", *reversed(QUOTES))
 
 
 def render(modelfile: Modelfile) -> str:
@@ -96,32 +75,28 @@ def _instructions(modelfile: Modelfile) -> Iterator[tuple[str, str]]:
         yield "REQUIRES", _version(modelfile.requires)
 
 
-def _value(instruction: str, value: str) -> str:
-    for character in value:
-        if not character.isprintable() and character not in _BLANK:
-            raise UsageError(
-                f"a Modelfile cannot hold the {instruction} {_short(value)}: "
-                f"Ollama drops the character U+{ord(character):04X} when it reads one",
-                next_step=f"take that character out of the {instruction}",
-            )
+def quoted(value: str) -> str | None:
+    """A value as it is written in a Modelfile, with as few quotes as it needs; None if no quotes can hold it."""
     for quotes in _QUOTES:
         written = quotes + value + quotes
-        if _read(written) == value:
+        if read_value(written) == (value, len(written)):
             return written
-    raise UsageError(
-        f"a Modelfile cannot hold the {instruction} {_short(value)}: its grammar cannot quote it",
-        next_step=f'take blanks and """ away from the ends of lines of the {instruction}',
-    )
-
-
-def _read(written: str) -> str | None:
-    """What Ollama reads: a value ends at the first line's end at which its quotes are closed. None if not all of it."""
-    for end in (match.start() for match in re.finditer(r"[\r\n]|\Z", written)):
-        text = written[:end].strip()
-        quotes = next(quotes for quotes in reversed(_QUOTES) if text.startswith(quotes))
-        if len(text) >= 2 * len(quotes) and text.endswith(quotes):
-            return text[len(quotes) : len(text) - len(quotes)] if end == len(written) else None
     return None
+
+
+def _value(instruction: str, value: str) -> str:
+    if places := dropped(value):
+        raise UsageError(
+            f"a Modelfile cannot hold the {instruction} {_short(value)}: "
+            f"Ollama drops the character U+{ord(value[places[0]]):04X} when it reads one",
+            next_step=f"take that character out of the {instruction}",
+        )
+    if (written := quoted(value)) is None:
+        raise UsageError(
+            f"a Modelfile cannot hold the {instruction} {_short(value)}: its grammar cannot quote it",
+            next_step=f'take blanks and """ away from the ends of lines of the {instruction}',
+        )
+    return written
 
 
 def _typed(key: str, value: Parameter) -> Parameter:
@@ -147,7 +122,7 @@ def _role(role: str) -> str:
 
 
 def _version(text: str) -> str:
-    if not _VERSION.fullmatch(text):
+    if not SEMVER.fullmatch(text):
         raise UsageError(f"REQUIRES {text!r} is not a version", next_step="write it as 0.34.2")
     return text.removeprefix("v")
 
