@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "integration"))
 import parts  # noqa: E402
 from report import machine, save  # noqa: E402
 
-MIXES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "F16", "BF16")
+MIXES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K", "IQ4_XS")
 OLLAMAQ = [sys.executable, "-m", "ollamaq"]
 WIDTH, INNER, VOCABULARY, HEADS = 2048, 5632, 32000, 16
 

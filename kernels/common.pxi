@@ -29,6 +29,14 @@ cdef extern from * nogil:
         x = x > low ? x : low;
         return x < high ? x : high;
     }
+    /* The nearest integer of a range, for |x| < LARGEST_ROUNDED; SSE2 has no minimum and maximum of integers. */
+    static inline float nearest_within(int low, float x, int high) {
+    #if defined(__SSE2__) && !defined(__SSE4_1__)
+        return rounded(clamped((float) low, x, (float) high));
+    #else
+        return (float) clamp_int(low, nearest_int(x), high);
+    #endif
+    }
     /* Ties away from zero, for |x| < 2^23. */
     static inline int round_away(float x) { return (int) (x + bits_float(0x3effffff | (float_bits(x) & 0x80000000))); }
     /* IEEE half precision, ties to even, overflow to infinity. */
@@ -63,8 +71,7 @@ cdef extern from * nogil:
     int select_int(int condition, int a, int b) noexcept
     int clamp_int(int low, int x, int high) noexcept
     int nearest_int(float x) noexcept
-    float rounded(float x) noexcept
-    float clamped(float low, float x, float high) noexcept
+    float nearest_within(int low, float x, int high) noexcept
     int round_away(float x) noexcept
     ushort to_half(float x) noexcept
     float from_half(ushort half) noexcept

@@ -340,7 +340,7 @@ cdef inline bint q3_k_without_weights(const float* values, uchar* out, Py_ssize_
                         new[i] = clamp_int(-4, nearest_int(new[i]), 3)
                 else:
                     for i in range(V):
-                        new[i] = rounded(clamped(-4, new[i], 3))
+                        new[i] = nearest_within(-4, new[i], 3)
                 for i in range(V):
                     v = x[e * V + i]
                     w = v * v

@@ -33,8 +33,8 @@ cdef inline void find_scale(
     ``inverse`` what the codes of the best try were made with.
     """
     cdef float[W] amax, signed_max, best, tried, sum_lx, sum_l2, found, found_inverse
-    cdef int i, e, step, l, better
-    cdef float v, wl, factor
+    cdef int i, e, step, better
+    cdef float v, q, wq, factor
     for i in range(W):
         amax[i] = ZERO
         signed_max[i] = ZERO
@@ -54,10 +54,11 @@ cdef inline void find_scale(
             sum_l2[i] = ZERO
         for e in range(width):
             for i in range(W):
-                l = clamp_int(-nmax, nearest_int(tried[i] * x[e * W + i]), nmax - 1)
-                wl = weight[e * W + i] * l
-                sum_lx[i] += weight[e * W + i] * x[e * W + i] * l
-                sum_l2[i] += wl * l
+                # never wild where the lane has a scale: its values are at least GROUP_MAX_EPS
+                q = nearest_within(-nmax, tried[i] * x[e * W + i], nmax - 1)
+                wq = weight[e * W + i] * q
+                sum_lx[i] += weight[e * W + i] * x[e * W + i] * q
+                sum_l2[i] += wq * q
         if step == -10:
             for i in range(W):
                 found[i] = select_float(sum_l2[i] != ZERO, sum_lx[i] / sum_l2[i], ZERO)
