@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model, Value
 from ollamaq.gguf.writer import layout, write
-from ollamaq.quantize.imatrix import Imatrix, read_imatrix
+from ollamaq.quantize.imatrix import Entry, Imatrix, read_imatrix
 from ollamaq.tensors import Tensor
 
 METADATA = {
@@ -42,6 +42,19 @@ def pair(name, sums, counts):
     return tensor(f"{name}.in_sum2", sums), tensor(f"{name}.counts", counts)
 
 
+def whole(imatrix, name):
+    """All the values of an entry, which are the same however they are read."""
+    entry = imatrix.entries[name]
+    values = entry.values(0, entry.n_values)
+    one_by_one = [entry.values(i, i + 1) for i in range(entry.n_values)]
+    assert np.concatenate(one_by_one).tobytes() == values.tobytes()
+    return values
+
+
+def entry(size=1):
+    return Entry(size, lambda start, stop: np.ones(stop - start, np.float32))
+
+
 @pytest.fixture
 def save(tmp_path):
     def save(*tensors, metadata=METADATA):
@@ -63,7 +76,7 @@ def test_sums_become_means_in_float32(save):
     sums = np.random.default_rng(1).random(64, np.float32) * 1000
     imatrix = read_imatrix(save(*pair("blk.0.attn_q.weight", sums, [3])))
     assert list(imatrix.entries) == ["blk.0.attn_q.weight"]
-    values = imatrix.entries["blk.0.attn_q.weight"]
+    values = whole(imatrix, "blk.0.attn_q.weight")
     assert values.dtype == np.float32
     assert values.tobytes() == (sums / np.float32(3)).tobytes()
     assert (imatrix.datasets, imatrix.chunk_count) == (("wiki.txt", "b"), 11)
@@ -72,19 +85,30 @@ def test_sums_become_means_in_float32(save):
 def test_each_expert_has_its_count_and_one_that_no_text_reached_matters_evenly(save):
     sums = np.arange(20, dtype=np.float32).reshape(5, 4)
     counts = [[2], [0], [0.25], [0.5], [-3]]  # rounded half away from zero
-    values = read_imatrix(save(*pair("exps", sums, counts))).entries["exps"]
+    values = whole(read_imatrix(save(*pair("exps", sums, counts))), "exps")
     assert values.shape == (20,)
     assert values.tolist() == [0, 0.5, 1, 1.5, *[1] * 8, 12, 13, 14, 15, *[1] * 4]
 
 
 def test_one_count_serves_all_the_matrices_of_a_stack(save):
-    values = read_imatrix(save(*pair("attn_k_b", [[[2, 4], [6, 8]]], [2]))).entries["attn_k_b"]
+    values = whole(read_imatrix(save(*pair("attn_k_b", [[[2, 4], [6, 8]]], [2]))), "attn_k_b")
     assert values.tolist() == [1, 2, 3, 4]
+
+
+def test_weights_are_those_of_each_matrix(save):
+    sums = np.arange(24, dtype=np.float32).reshape(3, 8)
+    imatrix = read_imatrix(save(*pair("stack", sums, [[1], [2], [4]]), *pair("one", sums[0], [1])))
+    stack = Tensor("stack", Type.F32, (3, 5, 8), lambda start, stop: None)
+    assert [imatrix.of(stack)(i).tolist() for i in range(3)] == [(sums[i] / 2**i).tolist() for i in range(3)]
+    assert imatrix.of(Tensor("one", Type.F32, (5, 8), lambda start, stop: None))(0).tolist() == sums[0].tolist()
+    assert imatrix.of(Tensor("other", Type.F32, (5, 8), lambda start, stop: None)) is None
+    with pytest.raises(ModelRefused, match="has 24 values for 'stack', which has 8 inputs"):
+        imatrix.of(Tensor("stack", Type.F32, (5, 8), lambda start, stop: None))
 
 
 def test_signed_sums_statistics_and_strange_names_are_ignored(save):
     others = tensor("a.in_sum", [-1, -1]), tensor("a.stats", [1] * 12), tensor("else", [1])
-    assert read_imatrix(save(*pair("a", [1, 2], [1]), *others)).entries["a"].tolist() == [1, 2]
+    assert whole(read_imatrix(save(*pair("a", [1, 2], [1]), *others)), "a").tolist() == [1, 2]
 
 
 def test_the_writer_of_gguf_py_is_understood(tmp_path):
@@ -98,7 +122,7 @@ def test_the_writer_of_gguf_py_is_understood(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert read_imatrix(tmp_path / "x.gguf").entries["w"].tolist() == [1, 2]
+    assert whole(read_imatrix(tmp_path / "x.gguf"), "w").tolist() == [1, 2]
 
 
 def test_legacy_values_are_divided_by_the_calls(tmp_path):
@@ -106,8 +130,8 @@ def test_legacy_values_are_divided_by_the_calls(tmp_path):
     entries = ("a", 3, [1, 2, 4]), ("b", 0, [5]), ("é", -1, [6])
     path.write_bytes(legacy(*entries, trailer=struct.pack("<ii", 7, 4) + b"wiki"))
     imatrix = read_imatrix(path)
-    assert imatrix.entries["a"].tobytes() == (np.array([1, 2, 4], np.float32) / np.float32(3)).tobytes()
-    assert [imatrix.entries[name].tolist() for name in ("b", "é")] == [[5], [6]]
+    assert whole(imatrix, "a").tobytes() == (np.array([1, 2, 4], np.float32) / np.float32(3)).tobytes()
+    assert [whole(imatrix, name).tolist() for name in ("b", "é")] == [[5], [6]]
     assert (imatrix.datasets, imatrix.chunk_count) == (("wiki",), 7)
 
 
@@ -121,7 +145,7 @@ def test_the_end_of_a_legacy_file_may_be_missing(trailer, chunk_count, tmp_path)
 
 
 def test_entries_are_chosen_by_a_part_of_their_names():
-    entries = {name: np.ones(1, np.float32) for name in ("blk.0.attn_q", "blk.0.ffn_up", "blk.1.ffn_up")}
+    entries = {name: entry() for name in ("blk.0.attn_q", "blk.0.ffn_up", "blk.1.ffn_up")}
     imatrix = Imatrix("x", entries, ("text",), 3)
     assert imatrix.select() == imatrix
     assert list(imatrix.select(include=["attn", "blk.1"]).entries) == ["blk.0.attn_q", "blk.1.ffn_up"]
@@ -132,7 +156,7 @@ def test_entries_are_chosen_by_a_part_of_their_names():
 
 
 def test_metadata_is_that_of_llama_quantize():
-    entries = {str(i): np.ones(1, np.float32) for i in range(24)}
+    entries = {str(i): entry() for i in range(24)}
     header = layout(Imatrix("im.gguf", entries, ("wiki.txt", "b"), 11).metadata(), []).header
     assert header[24 : 24 + len(WRITTEN)] == WRITTEN
     assert not any(header[24 + len(WRITTEN) :])
@@ -140,7 +164,7 @@ def test_metadata_is_that_of_llama_quantize():
 
 @pytest.mark.parametrize("chunk_count", [0, -1, 2**31])
 def test_what_is_not_known_is_not_written(chunk_count):
-    assert list(Imatrix("x", {"a": np.ones(1, np.float32)}, (), chunk_count).metadata()) == [
+    assert list(Imatrix("x", {"a": entry()}, (), chunk_count).metadata()) == [
         "quantize.imatrix.file",
         "quantize.imatrix.entries_count",
     ]
@@ -150,7 +174,7 @@ def test_the_path_is_written_as_it_was_given_and_cut_to_127_bytes(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     Path("old.dat").write_bytes(legacy(("a", 1, [1])))
     assert read_imatrix("./old.dat").metadata()["quantize.imatrix.file"].value == "./old.dat"
-    imatrix = Imatrix("y" * 126 + "é.dat", {"a": np.ones(1, np.float32)}, ("x" * 200,))
+    imatrix = Imatrix("y" * 126 + "é.dat", {"a": entry()}, ("x" * 200,))
     assert imatrix.metadata()["quantize.imatrix.file"].value == "y" * 126
     assert imatrix.metadata()["quantize.imatrix.dataset"].value == "x" * 127
 
@@ -239,10 +263,10 @@ def test_any_bytes_are_refused_or_finite_values(edits, cut, tmp_path_factory):
         data[at : at + len(new)] = new
     path = tmp_path_factory.getbasetemp() / "mutated.dat"
     path.write_bytes(data[:cut])
-    entries, said = {}, ""
+    imatrix, said = Imatrix("", {}), ""
     try:
-        entries = read_imatrix(path).entries
+        imatrix = read_imatrix(path)
     except ModelRefused as refused:
         said = str(refused)
     assert "\n" not in said
-    assert all(np.isfinite(values).all() for values in entries.values())
+    assert all(np.isfinite(whole(imatrix, name)).all() for name in imatrix.entries)

@@ -17,6 +17,7 @@ from gguf import GGUFValueType
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model, Value
 from ollamaq.quantize import MIXES, Imatrix, find_mix, make_plan
+from ollamaq.quantize.imatrix import Entry
 from ollamaq.tensors import Tensor
 
 PLANS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "plans.json.gz").read_bytes()))
@@ -46,7 +47,7 @@ def importance(model) -> Imatrix:
         return tensor.row * (tensor.shape[0] if len(tensor.shape) > 2 else 1)
 
     layers = [tensor for tensor in model.tensors if tensor.name.startswith("blk.") and len(tensor.shape) > 1]
-    return Imatrix("imatrix.dat", {tensor.name: np.ones(size(tensor), np.float32) for tensor in layers})
+    return Imatrix("imatrix.dat", {tensor.name: Entry(size(tensor), lambda start, stop: None) for tensor in layers})
 
 
 @pytest.mark.parametrize("shape", PLANS)

@@ -21,7 +21,8 @@ from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.tensors import Tensor
 
-Entries = dict[str, NDArray[np.float32]]
+Weights = Callable[[int], NDArray[np.float32]]
+"""``weights(i)``: how much each input of a tensor's matrix ``i`` matters."""
 
 SUMS, COUNTS, SIGNED_SUMS = ".in_sum2", ".counts", ".in_sum"
 """What a GGUF imatrix calls a weight's sums of squares, its counts of rows, and the plain sums (checked, not used)."""
@@ -30,18 +31,28 @@ MAX_TEXT = 1 << 16
 """Bytes of a name in a legacy file."""
 MAX_VALUE = 127
 """Bytes that llama.cpp keeps of a text given on its command line."""
+SPAN = 1 << 20
+"""Values read at once to see that they are finite."""
 INT32_MAX = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
+class Entry:
+    """The importance of a tensor's inputs, one expert's after another's; ``values(start, stop)`` reads some of them."""
+
+    n_values: int
+    values: Callable[[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Imatrix:
-    """Importance by tensor name, one value for each input; the experts of a stack lie one after the other.
+    """Importance by tensor name, read when it is asked for.
 
     ``path`` is the file as it was named, since that is written into what is quantized with it.
     """
 
     path: str | os.PathLike[str]
-    entries: Entries
+    entries: dict[str, Entry]
     datasets: tuple[str, ...] = ()
     chunk_count: int = 0
 
@@ -65,23 +76,22 @@ class Imatrix:
         entries = {name: values for old, values in self.entries.items() if (name := renamed(old)) is not None}
         return replace(self, entries=entries) if self.entries else None
 
-    def of(self, tensor: Tensor) -> NDArray[np.float32] | None:
-        """The weights of a tensor, of shape (matrices, values in a row), if there are any.
+    def of(self, tensor: Tensor) -> Weights | None:
+        """The weights of each matrix of a tensor, if there are any.
 
         Raises:
             ModelRefused: an entry has not as many values as the tensor of its name has inputs.
         """
         entry = self.entries.get(tensor.name)
-        matrices = tensor.shape[-3] if len(tensor.shape) > 2 else 1
+        inputs = tensor.row * (tensor.shape[-3] if len(tensor.shape) > 2 else 1)
         if entry is None:
             return None
-        if entry.size == matrices * tensor.row:
-            return entry.reshape(matrices, tensor.row)
+        if entry.n_values == inputs:
+            return lambda i: entry.values(i * tensor.row, (i + 1) * tensor.row)
         if tensor.name in ("token_embd.weight", "per_layer_token_embd.weight"):  # llama.cpp lets these pass without
             return None
-        inputs = matrices * tensor.row
         raise ModelRefused(
-            f"{os.fspath(self.path)} has {entry.size} values for {tensor.name!r}, which has {inputs} inputs",
+            f"{os.fspath(self.path)} has {entry.n_values} values for {tensor.name!r}, which has {inputs} inputs",
             next_step="is it of this model?",
         )
 
@@ -107,8 +117,9 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
     file = ReadOnlyFile(Path(path))
     is_gguf = file.size >= 4 and file.read(0, 4).tobytes() == b"GGUF"
     imatrix = _from_gguf(path, read_gguf(Path(path))) if is_gguf else _Legacy(path, file).read()
-    for name, values in imatrix.entries.items():
-        if not np.isfinite(values).all():
+    for name, entry in imatrix.entries.items():
+        spans = range(0, entry.n_values, SPAN)
+        if not all(np.isfinite(entry.values(at, min(at + SPAN, entry.n_values))).all() for at in spans):
             raise _damaged(path, f"has values that are not finite for {name!r}")
     return imatrix
 
@@ -132,7 +143,7 @@ def _from_gguf(path: str | os.PathLike[str], model: Model) -> Imatrix:
     return Imatrix(path, entries, tuple(texts), chunk_count.value)
 
 
-def _mean_squares(path: str | os.PathLike[str], name: str, parts: dict[str, Tensor]) -> NDArray[np.float32]:
+def _mean_squares(path: str | os.PathLike[str], name: str, parts: dict[str, Tensor]) -> Entry:
     """Sums over counts; 1 for an expert that no text has reached."""
     if SUMS not in parts or COUNTS not in parts:
         raise _damaged(path, f"has only one of sums and counts for {name!r}")
@@ -144,14 +155,19 @@ def _mean_squares(path: str | os.PathLike[str], name: str, parts: dict[str, Tens
         raise _damaged(
             path, f"has {sums.n_values} sums, {n_signed} of them signed, and {counts.n_values} counts for {name!r}"
         )
-    each = sums.rows(0, sums.n_rows).reshape(counts.n_values, -1)
-    stored = counts.rows(0, counts.n_rows).reshape(-1, 1)
+    stored = counts.rows(0, counts.n_rows).reshape(-1)
     if not np.isfinite(stored).all():
         raise _damaged(path, f"has counts that are not finite for {name!r}")
     rounded = np.floor(stored.astype(np.float64) + 0.5).astype(np.float32)
-    means = np.ones_like(each)
-    np.divide(each, rounded, out=means, where=rounded > 0)
-    return means.reshape(-1)
+    each = sums.n_values // len(rounded)
+
+    def values(start: int, stop: int) -> NDArray[np.float32]:
+        first, last = start // sums.row, -(-stop // sums.row)
+        found = sums.rows(first, last).reshape(-1)[start - first * sums.row : stop - first * sums.row]
+        count = rounded[np.arange(start, stop) // each]
+        return np.divide(found, count, out=np.ones_like(found), where=count > 0)
+
+    return Entry(sums.n_values, values)
 
 
 class _Legacy:
@@ -164,12 +180,15 @@ class _Legacy:
     def left(self) -> int:
         return self.file.size - self.at
 
-    def take(self, count: int, dtype: str) -> NDArray[Any]:
-        n_bytes = count * np.dtype(dtype).itemsize
+    def skip(self, n_bytes: int) -> int:
+        """Go on behind ``n_bytes``, and say where they begin."""
         if n_bytes > self.left:
             raise _damaged(self.path, f"ends early, or is no importance matrix: {n_bytes} bytes are due at {self.at}")
         self.at += n_bytes
-        return self.file.read(self.at - n_bytes, count, dtype)
+        return self.at - n_bytes
+
+    def take(self, count: int, dtype: str) -> NDArray[Any]:
+        return self.file.read(self.skip(count * np.dtype(dtype).itemsize), count, dtype)
 
     def integer(self) -> int:
         return int(self.take(1, "<i4")[0])
@@ -186,23 +205,28 @@ class _Legacy:
         count = self.integer()
         if count < 1:
             raise _damaged(self.path, f"is no importance matrix: it has {count} entries")
-        entries: Entries = {}
+        entries: dict[str, Entry] = {}
         for _ in range(count):
-            name, values = self.entry()
+            name, entry = self.entry()
             if name in entries:
                 raise _damaged(self.path, f"has {name!r} twice")
-            entries[name] = values
+            entries[name] = entry
         chunk_count = self.integer() if self.left else 0
         size = self.integer() if self.left else 0
         return Imatrix(self.path, entries, (self.text(size),) if size > 0 else (), chunk_count)
 
-    def entry(self) -> tuple[str, NDArray[np.float32]]:
+    def entry(self) -> tuple[str, Entry]:
         name = self.text(self.integer())
         n_calls, n_values = self.integer(), self.integer()
         if n_values < 1:
             raise _damaged(self.path, f"has {n_values} values for {name!r}")
-        values: NDArray[np.float32] = self.take(n_values, "<f4")
-        return name, values / np.float32(n_calls) if n_calls > 0 else values
+        begin = self.skip(4 * n_values)
+
+        def values(start: int, stop: int) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = self.file.read(begin + 4 * start, stop - start, "<f4")
+            return found / np.float32(n_calls) if n_calls > 0 else found
+
+        return name, Entry(n_values, values)
 
 
 def _cut(text: str) -> str:

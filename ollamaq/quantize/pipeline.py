@@ -121,7 +121,7 @@ class _Chunk:
         stored = tensor.rows(self.start, self.stop)
         if tensor.type in FLOATS:
             out = np.empty((len(stored), kernels.row_bytes(type_, tensor.row)), np.uint8)
-            weights = None if self.planned.weights is None else self.planned.weights[self.start // self.rows_of_matrix]
+            weights = self.planned.weights and self.planned.weights(self.start // self.rows_of_matrix)
             outcome = kernels.quantize(tensor.type, stored, type_, out, weights)
             if outcome is not Outcome.DONE:
                 raise self._refusal(outcome, stored)
@@ -150,7 +150,8 @@ class _Chunk:
 
 def _rows_of_matrix(planned: PlannedTensor) -> int:
     """Rows that share importance weights: those of one expert, or all."""
-    return planned.tensor.n_rows // (1 if planned.weights is None else len(planned.weights))
+    tensor = planned.tensor
+    return tensor.shape[-2] if planned.weights and len(tensor.shape) > 2 else tensor.n_rows
 
 
 def _chunks(plan: Plan, offsets: list[int], values: int) -> Iterator[_Chunk]:

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from gguf import GGML_QUANT_SIZES, GGUFValueType
 from gguf import GGMLQuantizationType as Type
-from numpy.typing import NDArray
 
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.quantize.dequantize import FLOATS
-from ollamaq.quantize.imatrix import Imatrix
+from ollamaq.quantize.imatrix import Imatrix, Weights
 from ollamaq.quantize.mixes import FALLBACKS, Kind, Mix, Place
 from ollamaq.quantize.overrides import Overrides, prune
 from ollamaq.tensors import Tensor
@@ -57,12 +55,12 @@ LAYERS_OF_70B = {"llama": 80, "qwen2": 80, "deci": 80, "olmo": 80, "jais2": 68}
 class PlannedTensor:
     """A tensor and the type it is to be written as.
 
-    ``weights``, of shape (matrices, values in a row), tell how much each value of a row matters, if that is known.
+    ``weights`` tell, for each of its matrices, how much each value of a row matters, if that is known.
     """
 
     tensor: Tensor
     type: Type
-    weights: NDArray[np.float32] | None = None
+    weights: Weights | None = None
 
     @property
     def n_bytes(self) -> int:
