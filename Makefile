@@ -29,6 +29,7 @@ integration: .venv/ready ## the tests against the real Ollama, llama.cpp and Doc
 bench: .venv/ready ## kernels and whole files beside llama.cpp's
 	$(IN_VENV) $(BIN)/python benchmarks/bench_kernels.py
 	$(IN_VENV) $(BIN)/python benchmarks/bench_quantize.py
+	$(IN_VENV) $(BIN)/python benchmarks/bench_memory.py
 	$(IN_VENV) $(BIN)/python benchmarks/report.py
 	$(IN_VENV) $(BIN)/python benchmarks/bench_modelfile.py
 

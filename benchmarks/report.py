@@ -119,7 +119,7 @@ def plot(results: dict[str, Any]) -> str:
     return "\n".join([*out, "</svg>\n"])
 
 
-def page(kernels: dict[str, Any], files: dict[str, Any]) -> str:
+def page(kernels: dict[str, Any], files: dict[str, Any], memory: dict[str, Any]) -> str:
     return f"""# What `make bench` measured
 
 Made by `benchmarks/report.py`. Every figure is taken beside the reference, turn by turn in the same run; ratios are
@@ -141,13 +141,17 @@ billion weights.
 {about(files)}
 
 {file_table(files)}
+
+## A large checkpoint
+A checkpoint of {memory["weights"] / 1e9:.1f} billion BF16 weights, sparse on disk, became a {memory["mix"]} GGUF in
+{memory["seconds"]:.0f} s with {memory["threads"]} threads; at most {memory["memory"]:.0f} MiB were resident.
 """
 
 
 def main() -> None:
-    kernels, files = load("kernels"), load("files")
+    kernels, files, memory = load("kernels"), load("files"), load("memory")
     (HERE / "kernels.svg").write_text(plot(kernels))
-    (HERE / "README.md").write_text(page(kernels, files))
+    (HERE / "README.md").write_text(page(kernels, files, memory))
 
 
 if __name__ == "__main__":
