@@ -15,7 +15,16 @@ from gguf import GGUFValueType, LlamaFileType
 from numpy.typing import NDArray
 
 from ollamaq.architectures import family_of
-from ollamaq.architectures.family import COMMON, Config, Family, rope_keys
+from ollamaq.architectures.family import (
+    ABSOLUTE,
+    Config,
+    Family,
+    Key,
+    Shape,
+    rope_keys,
+    text_config,
+    with_row_order,
+)
 from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
@@ -30,6 +39,12 @@ OUTTYPES = {
 }
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
+NOT_TEXT = re.compile(
+    r"^(mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\.)"
+    r"|visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
+    r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
+)
+"""Tensors of a multimodal checkpoint that are no part of its language model."""
 MAX_SIZE = 1 << 31
 """Of any number of heads, tokens or columns."""
 MAX_LAYERS = 1000
@@ -61,8 +76,9 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
-    metadata = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
-    metadata |= _architecture(family, config, file_type)
+    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
+    early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
+    metadata = dict(list(described.items())[:1]) | early | described | keys
     metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre, llama=family.llama_vocabulary)
     for key, value in metadata.items():
         if not _fits(value):
@@ -75,17 +91,19 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
 
 def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, Any]:
     """The config with its class's defaults, the sizes computed from it, and rope settings under one name each."""
-    config = {name: value for name, value in checkpoint.config.items() if value is not None}
+    stated = text_config(checkpoint.config)
+    config = {name: value for name, value in stated.items() if value is not None}
     try:
         for name, given in (*family.defaults.items(), *family.sizes.items()):
-            if name not in config:
+            if name not in config and (callable(given) or name not in stated):  # a null is no default, but computed
                 config[name] = given(config) if callable(given) else given
-            if isinstance(given, float):
+            if isinstance(given, float | dict) or (name in stated and name not in config):
                 continue
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
         config |= rope_keys(config)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        config |= {name: _scalars(checkpoint, name) for name in family.scalars}
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
     if config["num_hidden_layers"] > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
@@ -103,42 +121,42 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
     """
     try:
         tensors = [tensor for extra in family.extra if (tensor := extra(config))]
-    except (TypeError, ValueError, ArithmeticError) as error:
+        wanted = _shapes(family, config)
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
-            f"{checkpoint.path / 'config.json'} has rope settings that cannot be used: {error}", next_step="mend them"
+            f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
         ) from error
     names = gguf.get_tensor_name_map(family.arch, config["num_hidden_layers"])
-    wanted = _shapes(family, config)
     found: dict[str, str] = {}
-    for original, tensor in checkpoint.tensors.items():
-        if original.endswith(SKIPPED):
+    for original, whole in checkpoint.tensors.items():
+        if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
             continue
-        name = names.get_name(original, try_suffixes=(".weight", ".bias")) or ""
-        expected = wanted.get(name.removesuffix(".bias") + ".weight" if name.endswith(".bias") else name)
-        if expected is None or (name.endswith(".bias") and len(expected) < 2):
-            raise ModelRefused(
-                f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
-                f" of {config['num_hidden_layers']} layers",
-                next_step="is config.json that of these weights? A LoRA adapter must be merged first",
-            )
-        if name in found:
-            raise ModelRefused(
-                f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
-                next_step="save it again",
-            )
-        if name.endswith(".bias"):
-            expected = expected[:1]
-        if tensor.shape != expected:
-            raise ModelRefused(
-                f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
-                f" where config.json means {list(expected)}",
-                next_step="is config.json that of these weights, and has the embedding a row for every token?",
-            )
-        found[name] = original
-        placed = Tensor(name, tensor.type, tensor.shape, tensor.rows)
-        rearrange = family.rearranged.get(name.split(".")[-2])
-        tensors.append(rearrange(placed, config) if rearrange else placed)
-    missing = [name for name in wanted if name not in found and name.split(".")[-2] not in family.optional]
+        for name, tensor in _placed(original, whole, family, names, config).items():
+            expected = wanted.get(name)
+            if expected is None and name.endswith(".bias"):
+                matrix = wanted.get(name.removesuffix(".bias") + ".weight", ())
+                expected = matrix[:1] if len(matrix) > 1 else None
+            if expected is None:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
+                    f" of {config['num_hidden_layers']} layers",
+                    next_step="is config.json that of these weights? A LoRA adapter must be merged first",
+                )
+            if name in found:
+                raise ModelRefused(
+                    f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
+                    next_step="save it again",
+                )
+            if tensor.shape != expected:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
+                    f" where config.json means {list(expected)}",
+                    next_step="is config.json that of these weights, and has the embedding a row for every token?",
+                )
+            found[name] = original
+            rearrange = family.rearranged.get(_kind(name)) or family.rearranged.get(_kind(name).removesuffix(".bias"))
+            tensors.append(rearrange(tensor, config) if rearrange else tensor)
+    missing = [name for name in wanted if name not in found and _kind(name) not in family.optional]
     if missing:
         raise ModelRefused(
             f"{checkpoint.path} lacks {len(missing)} of the tensors of a {family.classes[0]}, such as {missing[0]!r}",
@@ -147,13 +165,62 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
     return tensors
 
 
+def _kind(name: str) -> str:
+    """A GGUF tensor's name as families have it: without ``blk.N.`` and ``.weight``."""
+    return re.sub(r"^blk\.\d+\.", "", name).removesuffix(".weight")
+
+
+def _placed(
+    original: str, tensor: Tensor, family: Family, names: gguf.TensorNameMap, config: Config
+) -> dict[str, Tensor]:
+    """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
+    plain = original.replace("language_model.", "")
+    for part, other in family.renamed.items():
+        plain = plain.replace(part, other)
+    split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
+    orders = split(tensor, config) if split else None
+    if orders is None:
+        name = names.get_name(plain, try_suffixes=(".weight", ".bias")) or ""
+        return {name: Tensor(name, tensor.type, tensor.shape, tensor.rows)}
+    if orders and tensor.n_rows != sum(map(len, orders.values())):
+        raise ModelRefused(
+            f"tensor {original!r} has {tensor.n_rows} rows, where config.json means {sum(map(len, orders.values()))}",
+            next_step="is config.json that of these weights?",
+        )
+    layer = next((part for part in plain.split(".") if part.isdecimal()), "")
+    placed = (
+        with_row_order(Tensor(f"blk.{layer}.{kind}.weight", tensor.type, tensor.shape, tensor.rows), order)
+        for kind, order in orders.items()
+    )
+    return {piece.name: piece for piece in placed}
+
+
+def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:
+    """One number of each layer, from tensors whose names end so; None where there are none.
+
+    Raises:
+        ValueError: a tensor has more than one number.
+    """
+    found: dict[int, float] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.endswith(end):
+            if tensor.n_values != 1:
+                raise ValueError(f"{name} has {tensor.n_values} values")
+            layer = next((int(part) for part in name.split(".") if part.isdecimal()), 0)
+            found[layer] = float(to_float32(tensor.rows(0, 1))[0, 0])
+    return [found[layer] for layer in sorted(found)] or None
+
+
 def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
     """Every tensor the family wants, with its shape."""
-    sizes = {name: tuple(config[size] for size in shape) for name, shape in family.tensors.items()}
-    block = {name: tuple(config[size] for size in shape) for name, shape in family.block.items()}
+
+    def sized(shape: Shape) -> tuple[int, ...]:
+        return tuple(size if isinstance(size, int) else config[size] for size in shape)
+
+    sizes = {name: sized(shape) for name, shape in family.tensors.items()}
     for i in range(config["num_hidden_layers"]):
-        sizes |= {f"blk.{i}.{name}": shape for name, shape in block.items()}
-    return {f"{name}.weight": shape for name, shape in sizes.items()}
+        sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in family.block.items()}
+    return {name if name.endswith(".bias") else f"{name}.weight": shape for name, shape in sizes.items()}
 
 
 def _auto(tensors: list[Tensor]) -> str:
@@ -189,17 +256,28 @@ CASTS: dict[Type, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 }
 
 
-def _architecture(family: Family, config: Config, file_type: LlamaFileType) -> Metadata:
-    """The architecture's keys, and the two about types that stand among them."""
+def _architecture(family: Family, config: Config, where: str) -> tuple[Metadata, Metadata]:
+    """The keys that precede all others, and the architecture's own with the two about types among them."""
+    arch = gguf.MODEL_ARCH_NAMES[family.arch]
 
-    def values(keys: tuple[Any, ...]) -> Metadata:
-        arch = gguf.MODEL_ARCH_NAMES[family.arch]
-        found = {f"{arch}.{entry.key}": Value(entry.type, entry.value(config)) for entry in keys}
-        return {key: value for key, value in found.items() if value.value is not None}
+    def values(keys: tuple[Key, ...]) -> Metadata:
+        found: Metadata = {}
+        for entry in keys:
+            value = entry.value(config)
+            if value is None or value == []:
+                continue
+            name = entry.key if entry.key.startswith(ABSOLUTE) else f"{arch}.{entry.key}"
+            items = GGUFValueType.get_type(value[0]) if isinstance(value, list) else None
+            found[name] = Value(GGUFValueType.ARRAY if items else entry.type, value, items)
+        return found
 
-    u32 = GGUFValueType.UINT32
-    common = values(COMMON) | {"general.file_type": Value(u32, int(file_type))}
-    return common | values(family.keys) | {"general.quantization_version": Value(u32, gguf.GGML_QUANT_VERSION)}
+    version = Value(GGUFValueType.UINT32, gguf.GGML_QUANT_VERSION)
+    try:
+        return values(family.early), values((*family.common, *family.keys)) | {"general.quantization_version": version}
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ModelRefused(
+            f"{where} has settings that cannot be used: {error!r}", next_step="save the model again"
+        ) from error
 
 
 INTEGERS = {GGUFValueType.UINT32: (0, 2**32 - 1), GGUFValueType.INT32: (-(2**31), 2**31 - 1)}

@@ -3,23 +3,73 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+import re
 
-from ollamaq.architectures.family import Family
+from ollamaq.architectures.apertus import APERTUS
+from ollamaq.architectures.cohere import COHERE, COHERE2
+from ollamaq.architectures.ernie import ERNIE4_5
+from ollamaq.architectures.exaone import EXAONE4
+from ollamaq.architectures.falcon import FALCON, GPTNEOX
+from ollamaq.architectures.family import Config, Family, text_config
+from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
+from ollamaq.architectures.glm import GLM4
+from ollamaq.architectures.granite import GRANITE
+from ollamaq.architectures.hunyuan import HUNYUAN
+from ollamaq.architectures.internlm import INTERNLM2, INTERNLM3
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.architectures.minicpm import MINICPM
+from ollamaq.architectures.mistral import MISTRAL, MISTRAL3
+from ollamaq.architectures.olmo import OLMO, OLMO2, OLMO3
+from ollamaq.architectures.phi import PHI2, PHI3
 from ollamaq.architectures.qwen import QWEN2, QWEN3
+from ollamaq.architectures.seed_oss import SEED_OSS
+from ollamaq.architectures.smollm import SMOLLM3
+from ollamaq.architectures.stablelm import STABLELM
+from ollamaq.architectures.starcoder import STARCODER2
 from ollamaq.errors import ModelRefused
 
-FAMILIES: tuple[Family, ...] = (LLAMA, QWEN2, QWEN3)
+FAMILIES: tuple[Family, ...] = (
+    APERTUS,
+    COHERE,
+    COHERE2,
+    ERNIE4_5,
+    EXAONE4,
+    FALCON,
+    GPTNEOX,
+    GEMMA,
+    GEMMA2,
+    GEMMA3,
+    GLM4,
+    GRANITE,
+    HUNYUAN,
+    INTERNLM2,
+    INTERNLM3,
+    LLAMA,
+    MINICPM,
+    MISTRAL,
+    MISTRAL3,
+    OLMO,
+    OLMO2,
+    OLMO3,
+    PHI2,
+    PHI3,
+    QWEN2,
+    QWEN3,
+    SEED_OSS,
+    SMOLLM3,
+    STABLELM,
+    STARCODER2,
+)
 BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
 
-def family_of(config: dict[str, Any], where: str) -> Family:
+def family_of(config: Config, where: str) -> Family:
     """The family of a model's config.json; ``where`` names the file in errors.
 
     Raises:
         ModelRefused: its class is in no family.
     """
+    config = text_config(config)
     classes = config.get("architectures")
     name = classes[0] if isinstance(classes, list) and classes else None
     if not isinstance(name, str):
@@ -27,7 +77,9 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     if name in BY_CLASS:
         return BY_CLASS[name]
     nearest = difflib.get_close_matches(name, BY_CLASS, n=3, cutoff=0)
+    file = re.sub(r"\W", "_", str(config.get("model_type", "new_family")))[:40]
     raise ModelRefused(
         f"{where} has architecture {name!r}, which is not supported",
-        next_step=f"the nearest that work: {', '.join(nearest)}; a new one is a file in ollamaq/architectures/",
+        next_step=f"the nearest that work: {', '.join(nearest)}; to add it, write ollamaq/architectures/{file}.py as"
+        " docs/adding-an-architecture.md shows",
     )
