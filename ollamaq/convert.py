@@ -22,6 +22,7 @@ from ollamaq.architectures.family import (
     Key,
     Shape,
     rope_keys,
+    n_blocks,
     text_config,
     with_row_order,
 )
@@ -76,7 +77,9 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
-    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
+    if any(tensor.type is Type.MXFP4 for tensor in tensors):
+        file_type = LlamaFileType.MOSTLY_MXFP4_MOE
+    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
     early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
     metadata = dict(list(described.items())[:1]) | early | described | keys
     metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre, llama=family.llama_vocabulary)
@@ -97,7 +100,7 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
         for name, given in (*family.defaults.items(), *family.sizes.items()):
             if name not in config and (callable(given) or name not in stated):  # a null is no default, but computed
                 config[name] = given(config) if callable(given) else given
-            if isinstance(given, float | dict) or (name in stated and name not in config):
+            if isinstance(given, float | dict | str | list) or (name in stated and name not in config):
                 continue
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
@@ -105,9 +108,9 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
         config |= {name: _scalars(checkpoint, name) for name in family.scalars}
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
-    if config["num_hidden_layers"] > min(len(checkpoint.tensors), MAX_LAYERS):
+    if n_blocks(config) > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
-            f"{where} has num_hidden_layers = {config['num_hidden_layers']}, and there are"
+            f"{where} has num_hidden_layers = {n_blocks(config)}, and there are"
             f" {len(checkpoint.tensors)} tensors",
             next_step="is config.json that of these weights?",
         )
@@ -126,10 +129,13 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
         raise ModelRefused(
             f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
         ) from error
-    names = gguf.get_tensor_name_map(family.arch, config["num_hidden_layers"])
+    names = gguf.get_tensor_name_map(family.arch, n_blocks(config))
+    skipped = tuple(part.format_map(config) for part in family.skipped)
     found: dict[str, str] = {}
-    for original, whole in checkpoint.tensors.items():
+    for original, whole in family.gathered(checkpoint.tensors.items(), config):
         if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
+            continue
+        if any(part in original for part in skipped):
             continue
         for name, tensor in _placed(original, whole, family, names, config).items():
             expected = wanted.get(name)
@@ -139,7 +145,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
             if expected is None:
                 raise ModelRefused(
                     f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
-                    f" of {config['num_hidden_layers']} layers",
+                    f" of {n_blocks(config)} layers",
                     next_step="is config.json that of these weights? A LoRA adapter must be merged first",
                 )
             if name in found:
@@ -176,23 +182,31 @@ def _placed(
     """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
     plain = original.replace("language_model.", "")
     for part, other in family.renamed.items():
-        plain = plain.replace(part, other)
+        plain = plain.replace(part, other.format_map(config))
     split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
-    orders = split(tensor, config) if split else None
-    if orders is None:
+    try:
+        pieces = split(tensor, config) if split else None
+    except (TypeError, ValueError, IndexError) as error:
+        raise ModelRefused(
+            f"tensor {original!r} has shape {list(tensor.shape)}, where config.json means another",
+            next_step="is config.json that of these weights?",
+        ) from error
+    if pieces is None:
         name = names.get_name(plain, try_suffixes=(".weight", ".bias")) or ""
         return {name: Tensor(name, tensor.type, tensor.shape, tensor.rows)}
-    if orders and tensor.n_rows != sum(map(len, orders.values())):
+    orders = [piece.size for piece in pieces.values() if not isinstance(piece, Tensor)]
+    if orders and tensor.n_rows != sum(orders):
         raise ModelRefused(
-            f"tensor {original!r} has {tensor.n_rows} rows, where config.json means {sum(map(len, orders.values()))}",
+            f"tensor {original!r} has {tensor.n_rows} rows, where config.json means {sum(orders)}",
             next_step="is config.json that of these weights?",
         )
     layer = next((part for part in plain.split(".") if part.isdecimal()), "")
-    placed = (
-        with_row_order(Tensor(f"blk.{layer}.{kind}.weight", tensor.type, tensor.shape, tensor.rows), order)
-        for kind, order in orders.items()
-    )
-    return {piece.name: piece for piece in placed}
+    placed = {}
+    for kind, piece in pieces.items():
+        name = _full(f"blk.{layer}.{kind}", family)
+        taken = piece if isinstance(piece, Tensor) else with_row_order(tensor, piece)
+        placed[name] = Tensor(name, taken.type, taken.shape, taken.rows)
+    return placed
 
 
 def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:
@@ -218,9 +232,15 @@ def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
         return tuple(size if isinstance(size, int) else config[size] for size in shape)
 
     sizes = {name: sized(shape) for name, shape in family.tensors.items()}
-    for i in range(config["num_hidden_layers"]):
-        sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in family.block.items()}
-    return {name if name.endswith(".bias") else f"{name}.weight": shape for name, shape in sizes.items()}
+    for i in range(n_blocks(config)):
+        block = {**family.block, **family.layer(config, i)}
+        sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in block.items()}
+    return {_full(name, family): shape for name, shape in sizes.items()}
+
+
+def _full(name: str, family: Family) -> str:
+    """A family's name for a tensor, with the ending that it has in a file."""
+    return name if name.endswith((".bias", *family.bare)) else f"{name}.weight"
 
 
 def _auto(tensors: list[Tensor]) -> str:
@@ -228,11 +248,24 @@ def _auto(tensors: list[Tensor]) -> str:
     return first.type.name.lower() if first else "f16"
 
 
+ALWAYS_F32 = tuple(
+    f"{kind}.weight"
+    for kind in (
+        *("_norm", ".ffn_gate_inp", ".ffn_gate_inp_shexp", "position_embd", "token_types"),
+        *(".ssm_conv1d", ".shortconv.conv", ".altup_correct_coef", ".altup_predict_coef"),
+    )
+)
+"""Matrices that no tool of llama.cpp's makes smaller."""
+
+
 def _typed(tensor: Tensor, type_: Type) -> Tensor:
-    """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices."""
-    if len(tensor.shape) < 2 or tensor.name.endswith("_norm.weight") or not tensor.name.endswith(".weight"):
+    """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices.
+
+    MXFP4 stays, for it would only grow.
+    """
+    if len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
         type_ = Type.F32
-    if tensor.type is type_:
+    if tensor.type in (type_, Type.MXFP4):
         return tensor
     cast = CASTS[type_]
     return Tensor(tensor.name, type_, tensor.shape, lambda start, stop: cast(to_float32(tensor.rows(start, stop))))

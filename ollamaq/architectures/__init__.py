@@ -19,9 +19,11 @@ from ollamaq.architectures.internlm import INTERNLM2, INTERNLM3
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.minicpm import MINICPM
 from ollamaq.architectures.mistral import MISTRAL, MISTRAL3
+from ollamaq.architectures.mixtral import MIXTRAL
 from ollamaq.architectures.olmo import OLMO, OLMO2, OLMO3
 from ollamaq.architectures.phi import PHI2, PHI3
 from ollamaq.architectures.qwen import QWEN2, QWEN3
+from ollamaq.architectures.qwen_moe import QWEN2MOE, QWEN3MOE
 from ollamaq.architectures.seed_oss import SEED_OSS
 from ollamaq.architectures.smollm import SMOLLM3
 from ollamaq.architectures.stablelm import STABLELM
@@ -48,6 +50,7 @@ FAMILIES: tuple[Family, ...] = (
     MINICPM,
     MISTRAL,
     MISTRAL3,
+    MIXTRAL,
     OLMO,
     OLMO2,
     OLMO3,
@@ -55,6 +58,8 @@ FAMILIES: tuple[Family, ...] = (
     PHI3,
     QWEN2,
     QWEN3,
+    QWEN2MOE,
+    QWEN3MOE,
     SEED_OSS,
     SMOLLM3,
     STABLELM,

@@ -6,7 +6,7 @@ Keys, their order and their aliases are those of llama.cpp's converter (``conver
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from ollamaq.tensors import Tensor
 
 Config = Mapping[str, Any]
 Computed = Callable[[Config], Any]
-U32, F32, STRING = GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.STRING
+U32, F32, STRING, BOOL = GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.STRING, GGUFValueType.BOOL
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,24 @@ def key(name: str, *sources: str | Computed, type: GGUFValueType = U32) -> Key:
 
 
 FILE_TYPE = key("general.file_type", "general.file_type")
+GATING = ("score_function", "scoring_func", "score_func", "moe_router_activation", "moe_router_activation_func")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+
+
+def gating_function(config: Config) -> int | None:
+    """What a router makes of its logits, as llama.cpp numbers it."""
+    name = next((config[alias] for alias in (*GATING, "expert_selection_fn") if alias in config), None)
+    return None if name is None else {"softmax": 1, "sigmoid": 2, "sqrtsoftplus": 4}[name]
+
+
+def rope_sections(config: Config) -> list[int] | None:
+    """How many pairs of a head turn with time, height, width and a fourth thing, in multimodal models."""
+    sections = config["rope_parameters"].get("mrope_section")
+    return None if sections is None else [*sections, 0, 0, 0, 0][:4]
 
 
 COMMON = (
-    key("block_count", "n_layers", "num_hidden_layers", "n_layer", "num_layers"),
+    key("block_count", "blocks", "n_layers", "num_hidden_layers", "n_layer", "num_layers"),
     key(
         "context_length",
         "max_position_embeddings",
@@ -70,6 +84,7 @@ COMMON = (
     ),
     key("attention.head_count", "num_attention_heads", "n_head", "n_heads"),
     key("attention.head_count_kv", "num_key_value_heads", "n_kv_heads"),
+    key("attention.causal", lambda config: False if config.get("is_causal") is False else None, type=BOOL),
     key("rope.scaling.type", "rope.scaling.type", type=STRING),
     key("rope.scaling.factor", "rope.scaling.factor", type=F32),
     key("rope.scaling.original_context_length", "rope.scaling.original_context_length"),
@@ -77,10 +92,16 @@ COMMON = (
     key("rope.scaling.yarn_attn_factor", "rope.scaling.yarn_attn_factor", type=F32),
     key("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_fast", type=F32),
     key("rope.scaling.yarn_beta_slow", "rope.scaling.yarn_beta_slow", type=F32),
+    key("rope.dimension_sections", rope_sections),
     key("rope.freq_base", "rope.freq_base", type=F32),
     key("rope.freq_base_swa", "rope.freq_base_swa", type=F32),
     key("attention.layer_norm_rms_epsilon", "rms_norm_eps", "norm_eps", type=F32),
     key("attention.layer_norm_epsilon", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", type=F32),
+    key("expert_count", *EXPERTS),
+    key("expert_used_count", "num_experts_per_tok", "num_experts_per_token", "top_k_experts"),
+    key("expert_group_count", "n_group"),
+    key("expert_group_used_count", "topk_group"),
+    key("expert_gating_func", gating_function),
     key("attention.key_length", "head_dim"),
     key("attention.value_length", "head_dim"),
     FILE_TYPE,
@@ -154,6 +175,11 @@ def ordered(*keys: str) -> tuple[Key, ...]:
     return tuple(known[name] for name in keys)
 
 
+def n_blocks(config: Config) -> int:
+    """Layers in the file: those of the model, and for some families those that predict more than the next token."""
+    return int(config.get("blocks", config["num_hidden_layers"]))
+
+
 def head_width(config: Config) -> int:
     """Many configs have no ``head_dim``, and then GGUF has none either."""
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
@@ -178,7 +204,9 @@ HEADS: Mapping[str, Computed] = {
 """``sizes`` of attention."""
 
 Rearrange = Callable[[Tensor, Config], Tensor]
-Split = Callable[[Tensor, Config], Mapping[str, NDArray[np.intp]] | None]
+Split = Callable[[Tensor, Config], Mapping[str, NDArray[np.intp]] | Mapping[str, Tensor] | None]
+Named = Iterable[tuple[str, Tensor]]
+Gather = Callable[[Named, Config], Named]
 Extra = Callable[[Config], Tensor | None]
 Shape = tuple[str | int, ...]
 
@@ -195,7 +223,11 @@ class Family:
 
     ``rearranged`` tensors have rows or values changed, ``extra`` ones are in no checkpoint. ``split`` has, by the end
     of a checkpoint's tensor name, the GGUF tensors that it becomes, with the rows each takes: none where it is left out
-    (and None where it is a tensor like any other). ``scalars`` become lists in the config, an item a layer.
+    or the tensors themselves (and None where it is a tensor like any other). ``scalars`` become lists in the config, an
+    item a layer. ``gathered`` sees all tensors of the checkpoint first, and makes one of several, such as experts.
+
+    ``layer`` has the tensors of layer ``i`` that not every layer has; ``skipped`` are parts of names that are left out.
+    These, and ``renamed``, may name sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
     ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
     """
 
@@ -211,6 +243,10 @@ class Family:
     renamed: Mapping[str, str] = field(default_factory=dict)
     split: Mapping[str, Split] = field(default_factory=dict)
     scalars: tuple[str, ...] = ()
+    gathered: Gather = lambda tensors, config: tensors
+    layer: Callable[[Config, int], Mapping[str, Shape]] = lambda config, i: {}
+    skipped: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ("ssm_a", "ssm_d")
     extra: tuple[Extra, ...] = ()
     common: tuple[Key, ...] = COMMON
     early: tuple[Key, ...] = ()
@@ -227,8 +263,12 @@ def rotary_pairs(heads: str) -> Rearrange:
     return rearrange
 
 
-def with_row_order(tensor: Tensor, order: NDArray[np.intp]) -> Tensor:
-    """The rows (values, if there is one axis) that ``order`` names, in that order; what lies far apart is read apart."""
+def with_row_order(tensor: Tensor, places: NDArray[np.intp]) -> Tensor:
+    """The rows (values, if there is one axis) of these places, in that order; what lies far apart is read apart.
+
+    ``places`` may have several axes, and then so does the tensor.
+    """
+    order = places.reshape(-1)
     if len(tensor.shape) < 2:
         return Tensor(tensor.name, tensor.type, (len(order),), lambda start, stop: tensor.rows(start, stop)[:, order])
 
@@ -241,7 +281,7 @@ def with_row_order(tensor: Tensor, order: NDArray[np.intp]) -> Tensor:
         read = [tensor.rows(int(span[0]), int(span[-1]) + 1)[span - span[0]] for span in spans]
         return np.concatenate(read)[np.searchsorted(ordered, wanted)]
 
-    return Tensor(tensor.name, tensor.type, (len(order), *tensor.shape[1:]), rows)
+    return Tensor(tensor.name, tensor.type, (*places.shape, tensor.row), rows)
 
 
 FAR_APART = 64

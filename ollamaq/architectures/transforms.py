@@ -25,6 +25,63 @@ def plus_one(tensor: Tensor, config: Config) -> Tensor:
     return Tensor(tensor.name, Type.F32, tensor.shape, rows)
 
 
+def minus_exp(tensor: Tensor, config: Config) -> Tensor:
+    """A state's decay, of which a checkpoint has the logarithm; in half precision where the weights are."""
+    half = tensor.type is Type.F16
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        with np.errstate(over="ignore"):  # infinite then, which the quantizer reports with its place
+            decay = -np.exp(to_float32(tensor.rows(start, stop)).astype(np.float64)).astype(np.float32)
+            return decay.astype(np.float16) if half else decay
+
+    return Tensor(tensor.name, Type.F16 if half else Type.F32, tensor.shape, rows)
+
+
+def scaled(tensor: Tensor, *factors: float | NDArray[np.float32]) -> Tensor:
+    """The tensor multiplied by each factor in turn, a number or one for each row, rounded each time as PyTorch does."""
+    stored = np.float16 if tensor.type is Type.F16 else np.float32
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        values = to_float32(tensor.rows(start, stop))
+        for factor in factors:
+            by = factor[start:stop, None] if isinstance(factor, np.ndarray) else np.float32(factor)
+            values = (values * by).astype(stored).astype(np.float32)
+        return values.astype(stored)
+
+    return Tensor(tensor.name, Type.F16 if stored is np.float16 else Type.F32, tensor.shape, rows)
+
+
+def reshaped(tensor: Tensor, *shape: int) -> Tensor:
+    """The same values in other axes; where the row's length changes, the tensor is small and read whole."""
+    if shape[-1] == tensor.row:
+        return Tensor(tensor.name, tensor.type, shape, tensor.rows)
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        return tensor.rows(0, tensor.n_rows).reshape(-1, shape[-1])[start:stop]
+
+    return Tensor(tensor.name, tensor.type, shape, rows)
+
+
+def with_columns(tensor: Tensor, order: Order) -> Tensor:
+    """These places of every row, in this order."""
+    shape = (*tensor.shape[:-1], len(order))
+    return Tensor(tensor.name, tensor.type, shape, lambda start, stop: tensor.rows(start, stop)[:, order])
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """A matrix, or each of a stack, with rows and columns exchanged. Each matrix is read whole, one at a time."""
+    *outer, height, width = tensor.shape
+
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        parts = [tensor.rows(0, 0).reshape(0, height)]
+        for i in range(start // width, -(-stop // width)):
+            low, high = max(start - i * width, 0), min(stop - i * width, width)
+            parts.append(tensor.rows(i * height, (i + 1) * height)[:, low:high].T)
+        return np.concatenate(parts)
+
+    return Tensor(tensor.name, tensor.type, (*outer, width, height), rows)
+
+
 def left_out(tensor: Tensor, config: Config) -> dict[str, Order]:
     """A tensor that llama.cpp has no use for."""
     return {}
