@@ -22,7 +22,6 @@ from ollamaq.architectures.family import (
     Key,
     Shape,
     rope_keys,
-    n_blocks,
     text_config,
     with_row_order,
 )
@@ -104,13 +103,14 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
                 continue
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
+        config["blocks"] = family.blocks(config, checkpoint.tensors)
         config |= rope_keys(config)
         config |= {name: _scalars(checkpoint, name) for name in family.scalars}
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
-    if n_blocks(config) > min(len(checkpoint.tensors), MAX_LAYERS):
+    if config["blocks"] > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
-            f"{where} has num_hidden_layers = {n_blocks(config)}, and there are"
+            f"{where} has num_hidden_layers = {config['num_hidden_layers']}, and there are"
             f" {len(checkpoint.tensors)} tensors",
             next_step="is config.json that of these weights?",
         )
@@ -129,7 +129,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
         raise ModelRefused(
             f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
         ) from error
-    names = gguf.get_tensor_name_map(family.arch, n_blocks(config))
+    names = gguf.get_tensor_name_map(family.arch, config["blocks"])
     skipped = tuple(part.format_map(config) for part in family.skipped)
     found: dict[str, str] = {}
     for original, whole in family.gathered(checkpoint.tensors.items(), config):
@@ -145,13 +145,18 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
             if expected is None:
                 raise ModelRefused(
                     f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
-                    f" of {n_blocks(config)} layers",
+                    f" of {config['blocks']} layers",
                     next_step="is config.json that of these weights? A LoRA adapter must be merged first",
                 )
             if name in found:
                 raise ModelRefused(
                     f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
                     next_step="save it again",
+                )
+            if tensor.type is Type.I8:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r} of bytes, in which weights are packed in an unknown way",
+                    next_step="save the model in BF16",
                 )
             if tensor.shape != expected:
                 raise ModelRefused(
@@ -180,7 +185,7 @@ def _placed(
     original: str, tensor: Tensor, family: Family, names: gguf.TensorNameMap, config: Config
 ) -> dict[str, Tensor]:
     """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
-    plain = original.replace("language_model.", "")
+    plain = original.replace("language_model.", "").replace("e_score_correction_bias", "e_score_correction.bias")
     for part, other in family.renamed.items():
         plain = plain.replace(part, other.format_map(config))
     split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
@@ -232,7 +237,7 @@ def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
         return tuple(size if isinstance(size, int) else config[size] for size in shape)
 
     sizes = {name: sized(shape) for name, shape in family.tensors.items()}
-    for i in range(n_blocks(config)):
+    for i in range(config["blocks"]):
         block = {**family.block, **family.layer(config, i)}
         sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in block.items()}
     return {_full(name, family): shape for name, shape in sizes.items()}

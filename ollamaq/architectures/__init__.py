@@ -7,13 +7,17 @@ import re
 
 from ollamaq.architectures.apertus import APERTUS
 from ollamaq.architectures.cohere import COHERE, COHERE2
+from ollamaq.architectures.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from ollamaq.architectures.ernie import ERNIE4_5
 from ollamaq.architectures.exaone import EXAONE4
 from ollamaq.architectures.falcon import FALCON, GPTNEOX
 from ollamaq.architectures.family import Config, Family, text_config
 from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
 from ollamaq.architectures.glm import GLM4
+from ollamaq.architectures.glm_moe import GLM4_MOE
+from ollamaq.architectures.gpt_oss import GPT_OSS
 from ollamaq.architectures.granite import GRANITE
+from ollamaq.architectures.granite_moe import GRANITE_MOE
 from ollamaq.architectures.hunyuan import HUNYUAN
 from ollamaq.architectures.internlm import INTERNLM2, INTERNLM3
 from ollamaq.architectures.llama import LLAMA
@@ -21,6 +25,7 @@ from ollamaq.architectures.minicpm import MINICPM
 from ollamaq.architectures.mistral import MISTRAL, MISTRAL3
 from ollamaq.architectures.mixtral import MIXTRAL
 from ollamaq.architectures.olmo import OLMO, OLMO2, OLMO3
+from ollamaq.architectures.olmoe import OLMOE
 from ollamaq.architectures.phi import PHI2, PHI3
 from ollamaq.architectures.qwen import QWEN2, QWEN3
 from ollamaq.architectures.qwen_moe import QWEN2MOE, QWEN3MOE
@@ -50,6 +55,12 @@ FAMILIES: tuple[Family, ...] = (
     MINICPM,
     MISTRAL,
     MISTRAL3,
+    DEEPSEEK_V2,
+    DEEPSEEK_V3,
+    GLM4_MOE,
+    GPT_OSS,
+    GRANITE_MOE,
+    OLMOE,
     MIXTRAL,
     OLMO,
     OLMO2,

@@ -63,7 +63,7 @@ def rope_sections(config: Config) -> list[int] | None:
 
 
 COMMON = (
-    key("block_count", "blocks", "n_layers", "num_hidden_layers", "n_layer", "num_layers"),
+    key("block_count", "blocks"),
     key(
         "context_length",
         "max_position_embeddings",
@@ -175,11 +175,6 @@ def ordered(*keys: str) -> tuple[Key, ...]:
     return tuple(known[name] for name in keys)
 
 
-def n_blocks(config: Config) -> int:
-    """Layers in the file: those of the model, and for some families those that predict more than the next token."""
-    return int(config.get("blocks", config["num_hidden_layers"]))
-
-
 def head_width(config: Config) -> int:
     """Many configs have no ``head_dim``, and then GGUF has none either."""
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
@@ -226,7 +221,8 @@ class Family:
     or the tensors themselves (and None where it is a tensor like any other). ``scalars`` become lists in the config, an
     item a layer. ``gathered`` sees all tensors of the checkpoint first, and makes one of several, such as experts.
 
-    ``layer`` has the tensors of layer ``i`` that not every layer has; ``skipped`` are parts of names that are left out.
+    ``blocks`` counts layers, with the checkpoint's names at hand: some have more, to predict tokens further on. ``layer``
+    has the tensors of layer ``i`` that not every layer has. ``skipped`` are parts of names that are left out.
     These, and ``renamed``, may name sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
     ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
     """
@@ -244,6 +240,7 @@ class Family:
     split: Mapping[str, Split] = field(default_factory=dict)
     scalars: tuple[str, ...] = ()
     gathered: Gather = lambda tensors, config: tensors
+    blocks: Callable[[Config, Iterable[str]], int] = lambda config, names: config["num_hidden_layers"]
     layer: Callable[[Config, int], Mapping[str, Shape]] = lambda config, i: {}
     skipped: tuple[str, ...] = ()
     bare: tuple[str, ...] = ("ssm_a", "ssm_d")

@@ -24,7 +24,9 @@ DTYPES: dict[str, tuple[Type, type[np.generic]]] = {
     "F32": (Type.F32, np.float32),
     "F16": (Type.F16, np.float16),
     "BF16": (Type.BF16, np.uint16),
+    "U8": (Type.I8, np.uint8),
 }
+"""``U8`` is what packed weights lie in; GGUF has no such type, and the nearest one stands for it here."""
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
