@@ -6,6 +6,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gguf
@@ -72,7 +73,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     """
     where = str(checkpoint.path / "config.json")
     family = family_of(checkpoint.config, where)
-    config = _complete(checkpoint, family, where)
+    family, config = _complete(checkpoint, family, where)
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
@@ -91,8 +92,11 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     return Model(metadata, tensors)
 
 
-def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, Any]:
-    """The config with its class's defaults, the sizes computed from it, and rope settings under one name each."""
+def _complete(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
+    """The config with its class's defaults, the sizes computed from it, and rope settings under one name each.
+
+    The family then has the architecture of such a config.
+    """
     stated = text_config(checkpoint.config)
     config = {name: value for name, value in stated.items() if value is not None}
     try:
@@ -104,6 +108,7 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
         config["blocks"] = family.blocks(config, checkpoint.tensors)
+        family = replace(family, arch=family.variant(config) or family.arch)
         config |= rope_keys(config)
         config |= {name: _scalars(checkpoint, name) for name in family.scalars}
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -114,7 +119,7 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, A
             f" {len(checkpoint.tensors)} tensors",
             next_step="is config.json that of these weights?",
         )
-    return config
+    return family, config
 
 
 def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tensor]:
@@ -166,7 +171,13 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                 )
             found[name] = original
             rearrange = family.rearranged.get(_kind(name)) or family.rearranged.get(_kind(name).removesuffix(".bias"))
-            tensors.append(rearrange(tensor, config) if rearrange else tensor)
+            try:
+                tensors.append(rearrange(tensor, config) if rearrange else tensor)
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                raise ModelRefused(
+                    f"{checkpoint.path / 'config.json'} does not fit tensor {original!r}: {error!r}",
+                    next_step="is config.json that of these weights?",
+                ) from error
     missing = [name for name in wanted if name not in found and _kind(name) not in family.optional]
     if missing:
         raise ModelRefused(
@@ -191,7 +202,7 @@ def _placed(
     split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
     try:
         pieces = split(tensor, config) if split else None
-    except (TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
             f"tensor {original!r} has shape {list(tensor.shape)}, where config.json means another",
             next_step="is config.json that of these weights?",

@@ -8,27 +8,34 @@ import re
 from ollamaq.architectures.apertus import APERTUS
 from ollamaq.architectures.cohere import COHERE, COHERE2
 from ollamaq.architectures.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
-from ollamaq.architectures.ernie import ERNIE4_5
+from ollamaq.architectures.ernie import ERNIE4_5, ERNIE4_5_MOE
 from ollamaq.architectures.exaone import EXAONE4
 from ollamaq.architectures.falcon import FALCON, GPTNEOX
+from ollamaq.architectures.falcon_h1 import FALCON_H1
 from ollamaq.architectures.family import Config, Family, text_config
 from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
 from ollamaq.architectures.glm import GLM4
 from ollamaq.architectures.glm_moe import GLM4_MOE
 from ollamaq.architectures.gpt_oss import GPT_OSS
 from ollamaq.architectures.granite import GRANITE
+from ollamaq.architectures.granite_hybrid import GRANITE_HYBRID
 from ollamaq.architectures.granite_moe import GRANITE_MOE
 from ollamaq.architectures.hunyuan import HUNYUAN
 from ollamaq.architectures.internlm import INTERNLM2, INTERNLM3
+from ollamaq.architectures.lfm2 import LFM2, LFM2_MOE
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.architectures.llama4 import LLAMA4
+from ollamaq.architectures.mamba import MAMBA2
 from ollamaq.architectures.minicpm import MINICPM
 from ollamaq.architectures.mistral import MISTRAL, MISTRAL3
 from ollamaq.architectures.mixtral import MIXTRAL
+from ollamaq.architectures.nemotron_h import NEMOTRON_H
 from ollamaq.architectures.olmo import OLMO, OLMO2, OLMO3
 from ollamaq.architectures.olmoe import OLMOE
-from ollamaq.architectures.phi import PHI2, PHI3
+from ollamaq.architectures.phi import PHI2, PHI3, PHIMOE
 from ollamaq.architectures.qwen import QWEN2, QWEN3
 from ollamaq.architectures.qwen_moe import QWEN2MOE, QWEN3MOE
+from ollamaq.architectures.qwen_next import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
 from ollamaq.architectures.seed_oss import SEED_OSS
 from ollamaq.architectures.smollm import SMOLLM3
 from ollamaq.architectures.stablelm import STABLELM
@@ -61,6 +68,18 @@ FAMILIES: tuple[Family, ...] = (
     GPT_OSS,
     GRANITE_MOE,
     OLMOE,
+    FALCON_H1,
+    GRANITE_HYBRID,
+    LFM2,
+    LFM2_MOE,
+    LLAMA4,
+    MAMBA2,
+    NEMOTRON_H,
+    QWEN3_5,
+    QWEN3_5_MOE,
+    QWEN3_NEXT,
+    ERNIE4_5_MOE,
+    PHIMOE,
     MIXTRAL,
     OLMO,
     OLMO2,

@@ -103,7 +103,7 @@ def n_experts(config: Config) -> int:
 
 def routed(width: str) -> dict[str, Computed]:
     """``sizes`` of ``ROUTED``, where the config has an expert's width under this name."""
-    return {"experts": n_experts, "expert_width": lambda config: config[width]}
+    return {"experts": lambda config: n_experts(config) or 1, "expert_width": lambda config: config[width]}
 
 
 def without_ffn(block: Mapping[str, Shape]) -> dict[str, Shape]:

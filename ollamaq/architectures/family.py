@@ -223,7 +223,8 @@ class Family:
 
     ``blocks`` counts layers, with the checkpoint's names at hand: some have more, to predict tokens further on. ``layer``
     has the tensors of layer ``i`` that not every layer has. ``skipped`` are parts of names that are left out.
-    These, and ``renamed``, may name sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
+    ``variant`` is what llama.cpp calls a model of this config, where that is not ``arch``. ``skipped``
+    and ``renamed`` may name sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
     ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
     """
 
@@ -243,6 +244,7 @@ class Family:
     blocks: Callable[[Config, Iterable[str]], int] = lambda config, names: config["num_hidden_layers"]
     layer: Callable[[Config, int], Mapping[str, Shape]] = lambda config, i: {}
     skipped: tuple[str, ...] = ()
+    variant: Callable[[Config], MODEL_ARCH | None] = lambda config: None
     bare: tuple[str, ...] = ("ssm_a", "ssm_d")
     extra: tuple[Extra, ...] = ()
     common: tuple[Key, ...] = COMMON

@@ -47,7 +47,7 @@ def general(checkpoint: Checkpoint, arch: str, tensors: Iterable[Tensor]) -> Met
         card = gguf.Metadata.apply_metadata_heuristic(
             gguf.Metadata(), dict(checkpoint.model_card), checkpoint.config, path, counts[0]
         )
-        card.name = card.name or path.name
+        card.name = path.name if card.name is None else card.name
         card.size_label = card.size_label or gguf.size_label(*counts)
         card.set_gguf_meta_model(out)
         named = {key: _value(kept) for key, kept in out.kv_data[0].items()}

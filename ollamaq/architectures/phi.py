@@ -1,11 +1,13 @@
-"""Phi 1.5 and 2, and Phi 3 with Phi 4, which is of its shape."""
+"""Phi 1.5 and 2; Phi 3 with Phi 4, which is of its shape; and Phi 3.5 with experts."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gguf import MODEL_ARCH, GGUFValueType
 
+from ollamaq.architectures.experts import ROUTED, routed, stacked, without_ffn
 from ollamaq.architectures.family import F32, FILE_TYPE, HEADS, Config, Family, key, ordered, rotary
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import longrope
@@ -118,4 +120,36 @@ PHI3 = Family(
     },
     optional=("output",),
     extra=(longrope("long"), longrope("short")),
+)
+
+PHIMOE = replace(
+    PHI3,
+    arch=MODEL_ARCH.PHIMOE,
+    classes=("PhiMoEForCausalLM", "PhimoeForCausalLM"),
+    defaults={
+        "vocab_size": 32064,
+        "hidden_size": 4096,
+        "intermediate_size": 6400,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1000000.0,
+        "num_local_experts": 16,
+        "num_experts_per_tok": 2,
+    },
+    sizes={**HEADS, **routed("intermediate_size")},
+    keys=(
+        key("expert_used_count", "num_experts_per_tok"),
+        key("expert_count", "num_local_experts"),
+    ),
+    tensors={**LLAMA.tensors, "output_norm.bias": ("hidden_size",)},
+    block={
+        **without_ffn(LLAMA.block),
+        "attn_norm.bias": ("hidden_size",),
+        "ffn_norm.bias": ("hidden_size",),
+        **ROUTED,
+    },
+    gathered=stacked("w1", "w2", "w3"),
 )

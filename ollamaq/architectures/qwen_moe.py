@@ -7,7 +7,7 @@ from dataclasses import replace
 from gguf import MODEL_ARCH
 
 from ollamaq.architectures.experts import EXPERT_KEYS, ROUTED, as_it_is, gate_and_up, routed, stacked, without_ffn
-from ollamaq.architectures.family import HEADS, Config, Shape
+from ollamaq.architectures.family import HEADS, Shape
 from ollamaq.architectures.qwen import QWEN2, QWEN3
 
 SHARED: dict[str, Shape] = {
@@ -16,13 +16,6 @@ SHARED: dict[str, Shape] = {
     "ffn_up_shexp": ("shared_expert_intermediate_size", "hidden_size"),
     "ffn_down_shexp": ("hidden_size", "shared_expert_intermediate_size"),
 }
-
-
-def is_sparse(config: Config, i: int) -> bool:
-    return i not in config.get("mlp_only_layers", ()) and (i + 1) % config["decoder_sparse_step"] == 0
-
-
-DENSE = {name: QWEN2.block[name] for name in ("ffn_gate", "ffn_up", "ffn_down")}
 
 QWEN2MOE = replace(
     QWEN2,
@@ -42,12 +35,10 @@ QWEN2MOE = replace(
         "num_experts": 60,
         "moe_intermediate_size": 1408,
         "shared_expert_intermediate_size": 5632,
-        "decoder_sparse_step": 1,
     },
     sizes={**HEADS, **routed("moe_intermediate_size")},
     keys=EXPERT_KEYS,
-    block=without_ffn(QWEN2.block),
-    layer=lambda config, i: {**ROUTED, **SHARED} if is_sparse(config, i) else DENSE,
+    block={**without_ffn(QWEN2.block), **ROUTED, **SHARED},
     gathered=stacked("down_proj", "gate_proj", "up_proj"),
     split={
         "mlp.experts.gate_up_proj": gate_and_up("ffn_gate_exps", "ffn_up_exps"),
@@ -72,8 +63,6 @@ QWEN3MOE = replace(
         "num_experts_per_tok": 8,
         "num_experts": 128,
         "moe_intermediate_size": 768,
-        "decoder_sparse_step": 1,
     },
-    block=without_ffn(QWEN3.block),
-    layer=lambda config, i: ROUTED if is_sparse(config, i) else DENSE,
+    block={**without_ffn(QWEN3.block), **ROUTED},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def scaled(tensor: Tensor, *factors: float | NDArray[np.float32]) -> Tensor:
 
 def reshaped(tensor: Tensor, *shape: int) -> Tensor:
     """The same values in other axes; where the row's length changes, the tensor is small and read whole."""
+    if math.prod(shape) != tensor.n_values:
+        raise ValueError(f"{tensor.name} of shape {list(tensor.shape)} cannot become {list(shape)}")
     if shape[-1] == tensor.row:
         return Tensor(tensor.name, tensor.type, shape, tensor.rows)
 
