@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections import Counter
@@ -98,7 +99,7 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
     The family then has the architecture of such a config.
     """
     stated = text_config(checkpoint.config)
-    config = {name: value for name, value in stated.items() if value is not None}
+    config = {name: value for name, value in stated.items() if value is not None} | {"pooling": checkpoint.pooling}
     try:
         for name, given in (*family.defaults.items(), *family.sizes.items()):
             if name not in config and (callable(given) or name not in stated):  # a null is no default, but computed
@@ -340,7 +341,8 @@ def _fits(value: Value) -> bool:
     if kind is GGUFValueType.STRING:
         return all(isinstance(item, str) for item in items) and not SURROGATE.search("".join(items))
     if kind is GGUFValueType.FLOAT32:
-        return all(isinstance(item, int | float) and -LARGEST <= item <= LARGEST for item in items)
+        least = -math.inf if value.element else -LARGEST  # Gemma 3n has a list with nothing to cut off
+        return all(isinstance(item, int | float) and least <= item <= LARGEST for item in items)
     if kind in INTEGERS:
         low, high = INTEGERS[kind]
         return all(isinstance(item, int) and low <= item <= high for item in items)

@@ -6,6 +6,7 @@ import difflib
 import re
 
 from ollamaq.architectures.apertus import APERTUS
+from ollamaq.architectures.bert import BERT, MODERN_BERT, NOMIC_BERT, ROBERTA
 from ollamaq.architectures.cohere import COHERE, COHERE2
 from ollamaq.architectures.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from ollamaq.architectures.ernie import ERNIE4_5, ERNIE4_5_MOE
@@ -14,6 +15,7 @@ from ollamaq.architectures.falcon import FALCON, GPTNEOX
 from ollamaq.architectures.falcon_h1 import FALCON_H1
 from ollamaq.architectures.family import Config, Family, text_config
 from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
+from ollamaq.architectures.gemma3n import GEMMA3N
 from ollamaq.architectures.glm import GLM4
 from ollamaq.architectures.glm_moe import GLM4_MOE
 from ollamaq.architectures.gpt_oss import GPT_OSS
@@ -80,6 +82,11 @@ FAMILIES: tuple[Family, ...] = (
     QWEN3_NEXT,
     ERNIE4_5_MOE,
     PHIMOE,
+    BERT,
+    ROBERTA,
+    NOMIC_BERT,
+    MODERN_BERT,
+    GEMMA3N,
     MIXTRAL,
     OLMO,
     OLMO2,
