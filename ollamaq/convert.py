@@ -108,11 +108,13 @@ def _complete(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
                 continue
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
+        for name in ("num_hidden_layers", "vocab_size"):
+            _size(config[name])
         config["blocks"] = family.blocks(config, checkpoint.tensors)
         family = replace(family, arch=family.variant(config) or family.arch)
         config |= rope_keys(config)
         config |= {name: _scalars(checkpoint, name) for name in family.scalars}
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
     if config["blocks"] > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
@@ -131,14 +133,15 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
     try:
         tensors = [tensor for extra in family.extra if (tensor := extra(config))]
         wanted = _shapes(family, config)
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        given = list(family.gathered(checkpoint.tensors.items(), config))
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
             f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
         ) from error
     names = gguf.get_tensor_name_map(family.arch, config["blocks"])
     skipped = tuple(part.format_map(config) for part in family.skipped)
     found: dict[str, str] = {}
-    for original, whole in family.gathered(checkpoint.tensors.items(), config):
+    for original, whole in given:
         if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
             continue
         if any(part in original for part in skipped):
@@ -161,7 +164,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                 )
             if tensor.type is Type.I8:
                 raise ModelRefused(
-                    f"{checkpoint.path} has tensor {original!r} of bytes, in which weights are packed in an unknown way",
+                    f"{checkpoint.path} has tensor {original!r} of bytes: weights are packed in it in an unknown way",
                     next_step="save the model in BF16",
                 )
             if tensor.shape != expected:
@@ -246,13 +249,24 @@ def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
     """Every tensor the family wants, with its shape."""
 
     def sized(shape: Shape) -> tuple[int, ...]:
-        return tuple(size if isinstance(size, int) else config[size] for size in shape)
+        return tuple(_size(size if isinstance(size, int) else config[size]) for size in shape)
 
     sizes = {name: sized(shape) for name, shape in family.tensors.items()}
     for i in range(config["blocks"]):
         block = {**family.block, **family.layer(config, i)}
         sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in block.items()}
     return {_full(name, family): shape for name, shape in sizes.items()}
+
+
+def _size(value: Any) -> int:
+    """The value, if it is a number of things.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, int) or not 0 < value < MAX_SIZE:
+        raise ValueError(f"a size of {reprlib.repr(value)}")
+    return value
 
 
 def _full(name: str, family: Family) -> str:
@@ -324,7 +338,7 @@ def _architecture(family: Family, config: Config, where: str) -> tuple[Metadata,
     version = Value(GGUFValueType.UINT32, gguf.GGML_QUANT_VERSION)
     try:
         return values(family.early), values((*family.common, *family.keys)) | {"general.quantization_version": version}
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
             f"{where} has settings that cannot be used: {error!r}", next_step="save the model again"
         ) from error

@@ -53,7 +53,7 @@ BERT = Family(
         **norm("token_embd_norm"),
     },
     block={
-        **{name: ("hidden_size", "hidden_size") for name in ("attn_q", "attn_k", "attn_v", "attn_output")},
+        **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), ("hidden_size", "hidden_size")),
         **norm("attn_output_norm"),
         "ffn_up": ("intermediate_size", "hidden_size"),
         "ffn_down": ("hidden_size", "intermediate_size"),
@@ -64,17 +64,21 @@ BERT = Family(
 )
 
 
-def without_padding(tensor: Tensor, config: Config) -> Tensor:
+def first_position(config: Config) -> int:
     """Positions are counted from the one after the padding token's id."""
-    return with_row_order(tensor, np.arange(config["pad_token_id"] + 1, tensor.shape[0]))
+    return int(config.get("pad_token_id", 1)) + 1
+
+
+def without_padding(tensor: Tensor, config: Config) -> Tensor:
+    return with_row_order(tensor, np.arange(first_position(config), tensor.shape[0]))
 
 
 ROBERTA = replace(
     BERT,
     classes=("RobertaModel", "XLMRobertaModel"),
-    defaults={**BERT.defaults, "vocab_size": 50265, "pad_token_id": 1},
+    defaults={**BERT.defaults, "vocab_size": 50265},
     keys=(
-        key("context_length", lambda config: config["max_position_embeddings"] - config["pad_token_id"] - 1),
+        key("context_length", lambda config: config["max_position_embeddings"] - first_position(config)),
         *BERT.keys,
     ),
     rearranged={"position_embd": without_padding},

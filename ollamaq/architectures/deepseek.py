@@ -14,6 +14,7 @@ from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import transposed
 from ollamaq.tensors import Tensor
 
+
 def keys_and_values(tensor: Tensor, config: Config) -> dict[str, Tensor]:
     """Each head's keys and values from the latent vector; the keys' matrix is multiplied from its other side."""
     places = np.arange(tensor.n_rows).reshape(config["num_key_value_heads"], -1)

@@ -13,6 +13,7 @@ from ollamaq.architectures.family import EXPERTS, Computed, Config, Gather, Name
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
 
+
 def stacked(*matrices: str) -> Gather:
     """``….experts.N.MATRIX.weight`` as ``….experts.MATRIX.weight``, in this order, where the last of a layer stood.
 
@@ -58,9 +59,7 @@ def stack(tensors: Sequence[Tensor]) -> Tensor:
     n = first.n_rows
 
     def rows(start: int, stop: int) -> NDArray[Any]:
-        parts = [
-            tensors[i].rows(max(start - i * n, 0), min(stop - i * n, n)) for i in range(start // n, -(-stop // n))
-        ]
+        parts = [tensors[i].rows(max(start - i * n, 0), min(stop - i * n, n)) for i in range(start // n, -(-stop // n))]
         return np.concatenate(parts) if parts else first.rows(0, 0)
 
     return Tensor(first.name, first.type, (len(tensors), *first.shape), rows)

@@ -16,11 +16,11 @@ from ollamaq.tensors import Tensor
 
 def by(*names: str) -> Rearrange:
     """Multiplied by these numbers of the config, one after another."""
-    return lambda tensor, config: scaled(tensor, *(config.get(name, 1.0) for name in names))
+    return lambda tensor, config: scaled(tensor, *(float(config.get(name, 1.0)) for name in names))
 
 
 def by_item(name: str, i: int) -> Rearrange:
-    return lambda tensor, config: scaled(tensor, config[name][i])
+    return lambda tensor, config: scaled(tensor, float(config[name][i]))
 
 
 def by_parts(tensor: Tensor, config: Config) -> Tensor:
@@ -28,7 +28,7 @@ def by_parts(tensor: Tensor, config: Config) -> Tensor:
     shared = config["ssm_groups"] * config["ssm_state"]
     parts = (config["ssm_inner"], config["ssm_inner"], shared, shared, config["ssm_heads"])
     multipliers = np.repeat(np.array(config["ssm_multipliers"], np.float32), parts)
-    return scaled(tensor, config["ssm_in_multiplier"], multipliers)
+    return scaled(tensor, float(config["ssm_in_multiplier"]), multipliers)
 
 
 FALCON_H1 = replace(
@@ -46,9 +46,7 @@ FALCON_H1 = replace(
         ),
     },
     common=(
-        *ordered(
-            "context_length", "embedding_length", "feed_forward_length", "attention.head_count", "block_count"
-        ),
+        *ordered("context_length", "embedding_length", "feed_forward_length", "attention.head_count", "block_count"),
         *SSM_KEYS,
         key("attention.layer_norm_rms_epsilon", "rms_norm_eps", lambda config: 1e-5, type=F32),
         FILE_TYPE,

@@ -221,16 +221,16 @@ class Family:
     or the tensors themselves (and None where it is a tensor like any other). ``scalars`` become lists in the config, an
     item a layer. ``gathered`` sees all tensors of the checkpoint first, and makes one of several, such as experts.
 
-    ``blocks`` counts layers, with the checkpoint's names at hand: some have more, to predict tokens further on. ``layer``
-    has the tensors of layer ``i`` that not every layer has. ``skipped`` are parts of names that are left out.
-    ``variant`` is what llama.cpp calls a model of this config, where that is not ``arch``. ``skipped``
-    and ``renamed`` may name sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
+    ``blocks`` counts layers, with the checkpoint's names at hand: some have more, to predict tokens further on.
+    ``layer`` has the tensors of layer ``i`` that not every layer has. ``variant`` is what llama.cpp calls a model of
+    this config, where that is not ``arch``. ``skipped`` are parts of names that are left out; these and ``renamed`` may
+    have sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
     ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
     """
 
     arch: MODEL_ARCH
     classes: tuple[str, ...]
-    defaults: Mapping[str, int | float | dict[str, Any] | Computed]
+    defaults: Mapping[str, Any]
     keys: tuple[Key, ...]
     tensors: Mapping[str, Shape]
     block: Mapping[str, Shape]

@@ -29,6 +29,11 @@ def with_next(config: Config, names: Iterable[str]) -> int:
     return int(n + (config.get("num_nextn_predict_layers", 0) if more else 0))
 
 
+def next_layers(config: Config) -> int | None:
+    stated = config.get("num_nextn_predict_layers")
+    return stated if stated == config["blocks"] - config["num_hidden_layers"] else None
+
+
 def layer(config: Config, i: int) -> dict[str, Shape]:
     norms: dict[str, Shape] = {"attn_q_norm": ("head_dim",), "attn_k_norm": ("head_dim",)}
     return {
@@ -79,12 +84,7 @@ GLM4_MOE = Family(
         key("expert_gating_func", lambda config: 2),
         key("expert_weights_scale", "routed_scaling_factor", type=F32),
         key("expert_weights_norm", "norm_topk_prob", type=BOOL),
-        key(
-            "nextn_predict_layers",
-            lambda config: (
-                config["blocks"] - config["num_hidden_layers"] if "num_nextn_predict_layers" in config else None
-            ),
-        ),
+        key("nextn_predict_layers", next_layers),
     ),
     tensors=LLAMA.tensors,
     block={

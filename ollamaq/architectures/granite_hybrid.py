@@ -7,7 +7,7 @@ from dataclasses import replace
 from gguf import MODEL_ARCH
 
 from ollamaq.architectures.experts import ROUTED, as_it_is, gate_and_up, n_experts
-from ollamaq.architectures.family import BOOL, Config, Family, Shape, Split, key
+from ollamaq.architectures.family import BOOL, Config, Shape, Split, key
 from ollamaq.architectures.granite_moe import GRANITE_MOE, shared
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.mamba import DT, IN_GROUPS, SSM, ssm_sizes
@@ -93,7 +93,9 @@ GRANITE_HYBRID = replace(
         ),
         "shared_mlp.output_linear.weight": beside_experts(as_it_is("ffn_down_shexp"), as_it_is("ffn_down")),
     },
-    variant=lambda config: None if is_hybrid(config) else (
-        MODEL_ARCH.GRANITE_MOE if config.get("num_experts_per_tok") else MODEL_ARCH.GRANITE
+    variant=lambda config: (
+        None
+        if is_hybrid(config)
+        else (MODEL_ARCH.GRANITE_MOE if config.get("num_experts_per_tok") else MODEL_ARCH.GRANITE)
     ),
 )

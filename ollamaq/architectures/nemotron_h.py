@@ -38,6 +38,8 @@ LAYERS: dict[str, dict[str, Shape]] = {
 def kinds(config: Config) -> list[str]:
     """Of all layers."""
     pattern = config.get("hybrid_override_pattern") or config["layers_block_type"]
+    if len(pattern) != config.get("num_hidden_layers", len(pattern)):
+        raise ValueError(f"a pattern of {len(pattern)} layers for {config['num_hidden_layers']}")
     return [KINDS[letter] for letter in pattern]
 
 

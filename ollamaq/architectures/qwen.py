@@ -7,7 +7,6 @@ from gguf import MODEL_ARCH
 from ollamaq.architectures.family import Family
 from ollamaq.architectures.llama import LLAMA
 
-
 QWEN2 = Family(
     arch=MODEL_ARCH.QWEN2,
     classes=("Qwen2ForCausalLM",),

@@ -13,7 +13,6 @@ from ollamaq.architectures.deepseek import DENSE
 from ollamaq.architectures.experts import EXPERT_KEYS, ROUTED, as_it_is, routed
 from ollamaq.architectures.family import HEADS, Config, Rearrange, Shape, head_width, key, with_row_order
 from ollamaq.architectures.glm_moe import NEXT
-from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.mamba import DT, without_middle
 from ollamaq.architectures.qwen_moe import QWEN2MOE, SHARED
 from ollamaq.architectures.transforms import minus_exp, plus_one, with_columns
@@ -45,7 +44,7 @@ LINEAR: dict[str, Shape] = {
 def kinds(config: Config) -> list[str]:
     """Of the model's layers."""
     every = config.get("full_attention_interval", 4)
-    usual = ["full_attention" if (i + 1) % every == 0 else "linear_attention" for i in range(config["num_hidden_layers"])]
+    usual = [("linear_attention", "full_attention")[(i + 1) % every == 0] for i in range(config["num_hidden_layers"])]
     return list(config.get("layer_types", usual))
 
 
