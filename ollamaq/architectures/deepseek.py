@@ -1,4 +1,4 @@
-"""DeepSeek V2 and V3, and what has their attention by latent vectors and their experts (Kimi K2, Moonlight)."""
+"""DeepSeek V2 and V3: attention by latent vectors, and experts."""
 
 from __future__ import annotations
 

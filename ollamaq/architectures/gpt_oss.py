@@ -41,7 +41,7 @@ def mxfp4(blocks: Tensor, scales: Tensor) -> Tensor:
         codes = np.stack((pairs & 15, pairs >> 4), axis=-1).reshape(stop - start, per_row, BLOCK)
         halves = codes[:, :, : BLOCK // 2] | codes[:, :, BLOCK // 2 :] << 4
         scale = scales.rows(start, stop)[:, :, None]
-        return np.concatenate((scale, halves), axis=-1).reshape(stop - start, -1)
+        return np.concatenate((scale, halves), axis=-1).reshape(stop - start, per_row * (1 + BLOCK // 2))
 
     return Tensor(blocks.name, Type.MXFP4, (*scales.shape[:-1], per_row * BLOCK), rows)
 

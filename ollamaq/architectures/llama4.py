@@ -77,6 +77,5 @@ LLAMA4 = replace(
         "experts.gate_up_proj": halves,
         "experts.down_proj": lambda tensor, config: {"ffn_down_exps": transposed(tensor)},
     },
-    skipped=("multi_modal_projector.", "vision_model."),
     llama_vocabulary=False,
 )

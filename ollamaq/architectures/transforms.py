@@ -44,10 +44,11 @@ def scaled(tensor: Tensor, *factors: float | NDArray[np.float32]) -> Tensor:
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         values = to_float32(tensor.rows(start, stop))
-        for factor in factors:
-            by = factor[start:stop, None] if isinstance(factor, np.ndarray) else np.float32(factor)
-            values = (values * by).astype(stored).astype(np.float32)
-        return values.astype(stored)
+        with np.errstate(over="ignore", invalid="ignore"):  # not finite then, which the quantizer reports
+            for factor in factors:
+                by = factor[start:stop, None] if isinstance(factor, np.ndarray) else np.float32(factor)
+                values = (values * by).astype(stored).astype(np.float32)
+            return values.astype(stored)
 
     return Tensor(tensor.name, Type.F16 if stored is np.float16 else Type.F32, tensor.shape, rows)
 
