@@ -27,7 +27,8 @@ def by_parts(tensor: Tensor, config: Config) -> Tensor:
     """The state-space model's input: a multiplier for all, and one for each of its five parts."""
     shared = config["ssm_groups"] * config["ssm_state"]
     parts = (config["ssm_inner"], config["ssm_inner"], shared, shared, config["ssm_heads"])
-    multipliers = np.repeat(np.array(config["ssm_multipliers"], np.float32), parts)
+    with np.errstate(over="ignore"):
+        multipliers = np.repeat(np.array(config["ssm_multipliers"], np.float32), parts)
     return scaled(tensor, float(config["ssm_in_multiplier"]), multipliers)
 
 
