@@ -136,7 +136,7 @@ def rope_keys(config: Config) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, ValueError: they are not what transformers would write.
     """
-    settings = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    settings: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
     rope: dict[str, Any] = dict(settings.get("full_attention", settings))
     local: dict[str, Any] = dict(settings.get("sliding_attention") or {})
     if not {"full_attention", "sliding_attention"} & settings.keys():

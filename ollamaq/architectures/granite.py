@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gguf import MODEL_ARCH
 
-from ollamaq.architectures.family import COMMON, F32, key
+from ollamaq.architectures.family import COMMON, F32, Computed, key
 from ollamaq.architectures.llama import LLAMA
 
 SCALES = {
@@ -15,6 +15,11 @@ SCALES = {
     "residual_scale": "residual_multiplier",
     "logit_scale": "logits_scaling",
 }
+
+
+def unless_zero(name: str) -> Computed:
+    return lambda config: config.get(name) or None
+
 
 GRANITE = replace(
     LLAMA,
@@ -36,6 +41,6 @@ GRANITE = replace(
     keys=(
         key("vocab_size", "vocab_size"),
         key("rope.dimension_count", lambda config: config["hidden_size"] // config["num_attention_heads"]),
-        *(key(name, lambda config, scale=scale: config.get(scale) or None, type=F32) for name, scale in SCALES.items()),
+        *(key(name, unless_zero(scale), type=F32) for name, scale in SCALES.items()),
     ),
 )

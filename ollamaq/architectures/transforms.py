@@ -106,28 +106,19 @@ def by_groups(groups: str) -> Split:
 
     ``groups`` counts them in the config.
     """
+    return lambda tensor, config: dict(
+        zip(("attn_q", "attn_k", "attn_v"), _groups(tensor, config, groups), strict=True)
+    )
 
-    def split(tensor: Tensor, config: Config) -> dict[str, Order]:
-        heads = np.arange(tensor.shape[0]).reshape(
-            config[groups], config["num_attention_heads"] // config[groups] + 2, -1
-        )
-        return {
-            "attn_q": heads[:, :-2].reshape(-1),
-            "attn_k": heads[:, -2].reshape(-1),
-            "attn_v": heads[:, -1].reshape(-1),
-        }
 
-    return split
+def _groups(tensor: Tensor, config: Config, groups: str) -> tuple[Order, Order, Order]:
+    heads = np.arange(tensor.shape[0]).reshape(config[groups], config["num_attention_heads"] // config[groups] + 2, -1)
+    return heads[:, :-2].reshape(-1), heads[:, -2].reshape(-1), heads[:, -1].reshape(-1)
 
 
 def ungrouped(groups: str) -> Rearrange:
     """Such a matrix, or its bias, with all queries first, then the keys, then the values."""
-    split = by_groups(groups)
-
-    def rearrange(tensor: Tensor, config: Config) -> Tensor:
-        return with_row_order(tensor, np.concatenate([*split(tensor, config).values()]))
-
-    return rearrange
+    return lambda tensor, config: with_row_order(tensor, np.concatenate(_groups(tensor, config, groups)))
 
 
 def longrope(length: str) -> Extra:
