@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gguf
@@ -15,7 +17,16 @@ from gguf import GGUFValueType, LlamaFileType
 from numpy.typing import NDArray
 
 from ollamaq.architectures import family_of
-from ollamaq.architectures.family import COMMON, Config, Family, rope_keys
+from ollamaq.architectures.family import (
+    ABSOLUTE,
+    Config,
+    Family,
+    Key,
+    Shape,
+    rope_keys,
+    text_config,
+    with_row_order,
+)
 from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
@@ -30,6 +41,12 @@ OUTTYPES = {
 }
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
+NOT_TEXT = re.compile(
+    r"^(mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\.)"
+    r"|visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
+    r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
+)
+"""Tensors of a multimodal checkpoint that are no part of its language model."""
 MAX_SIZE = 1 << 31
 """Of any number of heads, tokens or columns."""
 MAX_LAYERS = 1000
@@ -57,12 +74,15 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     """
     where = str(checkpoint.path / "config.json")
     family = family_of(checkpoint.config, where)
-    config = _complete(checkpoint, family, where)
+    family, config = _complete(checkpoint, family, where)
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
-    metadata = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], sum(tensor.n_values for tensor in tensors))
-    metadata |= _architecture(family, config, file_type)
+    if any(tensor.type is Type.MXFP4 for tensor in tensors):
+        file_type = LlamaFileType.MOSTLY_MXFP4_MOE
+    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
+    early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
+    metadata = dict(list(described.items())[:1]) | early | described | keys
     metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre, llama=family.llama_vocabulary)
     for key, value in metadata.items():
         if not _fits(value):
@@ -73,27 +93,36 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     return Model(metadata, tensors)
 
 
-def _complete(checkpoint: Checkpoint, family: Family, where: str) -> dict[str, Any]:
-    """The config with its class's defaults, the sizes computed from it, and rope settings under one name each."""
-    config = {name: value for name, value in checkpoint.config.items() if value is not None}
+def _complete(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
+    """The config with its class's defaults, the sizes computed from it, and rope settings under one name each.
+
+    The family then has the architecture of such a config.
+    """
+    stated = text_config(checkpoint.config)
+    config = {name: value for name, value in stated.items() if value is not None} | {"pooling": checkpoint.pooling}
     try:
         for name, given in (*family.defaults.items(), *family.sizes.items()):
-            if name not in config:
+            if name not in config and (callable(given) or name not in stated):  # a null is no default, but computed
                 config[name] = given(config) if callable(given) else given
-            if isinstance(given, float):
+            if isinstance(given, float | dict | str | list) or (name in stated and name not in config):
                 continue
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
+        for name in ("num_hidden_layers", "vocab_size"):
+            _size(config[name])
+        config["blocks"] = family.blocks(config, checkpoint.tensors)
+        family = replace(family, arch=family.variant(config) or family.arch)
         config |= rope_keys(config)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        config |= {name: _scalars(checkpoint, name) for name in family.scalars}
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(f"{where} is damaged: {error!r}", next_step="save the model again") from error
-    if config["num_hidden_layers"] > min(len(checkpoint.tensors), MAX_LAYERS):
+    if config["blocks"] > min(len(checkpoint.tensors), MAX_LAYERS):
         raise ModelRefused(
             f"{where} has num_hidden_layers = {config['num_hidden_layers']}, and there are"
             f" {len(checkpoint.tensors)} tensors",
             next_step="is config.json that of these weights?",
         )
-    return config
+    return family, config
 
 
 def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tensor]:
@@ -103,42 +132,57 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
     """
     try:
         tensors = [tensor for extra in family.extra if (tensor := extra(config))]
-    except (TypeError, ValueError, ArithmeticError) as error:
+        wanted = _shapes(family, config)
+        given = list(family.gathered(checkpoint.tensors.items(), config))
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
-            f"{checkpoint.path / 'config.json'} has rope settings that cannot be used: {error}", next_step="mend them"
+            f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
         ) from error
-    names = gguf.get_tensor_name_map(family.arch, config["num_hidden_layers"])
-    wanted = _shapes(family, config)
+    names = gguf.get_tensor_name_map(family.arch, config["blocks"])
+    skipped = tuple(part.format_map(config) for part in family.skipped)
     found: dict[str, str] = {}
-    for original, tensor in checkpoint.tensors.items():
-        if original.endswith(SKIPPED):
+    for original, whole in given:
+        if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
             continue
-        name = names.get_name(original, try_suffixes=(".weight", ".bias")) or ""
-        expected = wanted.get(name.removesuffix(".bias") + ".weight" if name.endswith(".bias") else name)
-        if expected is None or (name.endswith(".bias") and len(expected) < 2):
-            raise ModelRefused(
-                f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
-                f" of {config['num_hidden_layers']} layers",
-                next_step="is config.json that of these weights? A LoRA adapter must be merged first",
-            )
-        if name in found:
-            raise ModelRefused(
-                f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
-                next_step="save it again",
-            )
-        if name.endswith(".bias"):
-            expected = expected[:1]
-        if tensor.shape != expected:
-            raise ModelRefused(
-                f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
-                f" where config.json means {list(expected)}",
-                next_step="is config.json that of these weights, and has the embedding a row for every token?",
-            )
-        found[name] = original
-        placed = Tensor(name, tensor.type, tensor.shape, tensor.rows)
-        rearrange = family.rearranged.get(name.split(".")[-2])
-        tensors.append(rearrange(placed, config) if rearrange else placed)
-    missing = [name for name in wanted if name not in found and name.split(".")[-2] not in family.optional]
+        if any(part in original for part in skipped):
+            continue
+        for name, tensor in _placed(original, whole, family, names, config).items():
+            expected = wanted.get(name)
+            if expected is None and name.endswith(".bias"):
+                matrix = wanted.get(name.removesuffix(".bias") + ".weight", ())
+                expected = matrix[:1] if len(matrix) > 1 else None
+            if expected is None:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
+                    f" of {config['blocks']} layers",
+                    next_step="is config.json that of these weights? A LoRA adapter must be merged first",
+                )
+            if name in found:
+                raise ModelRefused(
+                    f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
+                    next_step="save it again",
+                )
+            if tensor.type is Type.I8:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r} of bytes: weights are packed in it in an unknown way",
+                    next_step="save the model in BF16",
+                )
+            if tensor.shape != expected:
+                raise ModelRefused(
+                    f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
+                    f" where config.json means {list(expected)}",
+                    next_step="is config.json that of these weights, and has the embedding a row for every token?",
+                )
+            found[name] = original
+            rearrange = family.rearranged.get(_kind(name)) or family.rearranged.get(_kind(name).removesuffix(".bias"))
+            try:
+                tensors.append(rearrange(tensor, config) if rearrange else tensor)
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                raise ModelRefused(
+                    f"{checkpoint.path / 'config.json'} does not fit tensor {original!r}: {error!r}",
+                    next_step="is config.json that of these weights?",
+                ) from error
+    missing = [name for name in wanted if name not in found and _kind(name) not in family.optional]
     if missing:
         raise ModelRefused(
             f"{checkpoint.path} lacks {len(missing)} of the tensors of a {family.classes[0]}, such as {missing[0]!r}",
@@ -147,13 +191,87 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
     return tensors
 
 
+def _kind(name: str) -> str:
+    """A GGUF tensor's name as families have it: without ``blk.N.`` and ``.weight``."""
+    return re.sub(r"^blk\.\d+\.", "", name).removesuffix(".weight")
+
+
+def _placed(
+    original: str, tensor: Tensor, family: Family, names: gguf.TensorNameMap, config: Config
+) -> dict[str, Tensor]:
+    """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
+    plain = original.replace("language_model.", "").replace("e_score_correction_bias", "e_score_correction.bias")
+    for part, other in family.renamed.items():
+        plain = plain.replace(part, other.format_map(config))
+    split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
+    try:
+        pieces = split(tensor, config) if split else None
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ModelRefused(
+            f"tensor {original!r} has shape {list(tensor.shape)}, where config.json means another",
+            next_step="is config.json that of these weights?",
+        ) from error
+    if pieces is None:
+        name = names.get_name(plain, try_suffixes=(".weight", ".bias")) or ""
+        return {name: Tensor(name, tensor.type, tensor.shape, tensor.rows)}
+    orders = [piece.size for piece in pieces.values() if not isinstance(piece, Tensor)]
+    if orders and tensor.n_rows != sum(orders):
+        raise ModelRefused(
+            f"tensor {original!r} has {tensor.n_rows} rows, where config.json means {sum(orders)}",
+            next_step="is config.json that of these weights?",
+        )
+    layer = next((part for part in plain.split(".") if part.isdecimal()), "")
+    placed = {}
+    for kind, piece in pieces.items():
+        name = _full(f"blk.{layer}.{kind}", family)
+        taken = piece if isinstance(piece, Tensor) else with_row_order(tensor, piece)
+        placed[name] = Tensor(name, taken.type, taken.shape, taken.rows)
+    return placed
+
+
+def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:
+    """One number of each layer, from tensors whose names end so; None where there are none.
+
+    Raises:
+        ValueError: a tensor has more than one number.
+    """
+    found: dict[int, float] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.endswith(end):
+            if tensor.n_values != 1:
+                raise ValueError(f"{name} has {tensor.n_values} values")
+            layer = next((int(part) for part in name.split(".") if part.isdecimal()), 0)
+            found[layer] = float(to_float32(tensor.rows(0, 1))[0, 0])
+    return [found[layer] for layer in sorted(found)] or None
+
+
 def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
     """Every tensor the family wants, with its shape."""
-    sizes = {name: tuple(config[size] for size in shape) for name, shape in family.tensors.items()}
-    block = {name: tuple(config[size] for size in shape) for name, shape in family.block.items()}
-    for i in range(config["num_hidden_layers"]):
-        sizes |= {f"blk.{i}.{name}": shape for name, shape in block.items()}
-    return {f"{name}.weight": shape for name, shape in sizes.items()}
+
+    def sized(shape: Shape) -> tuple[int, ...]:
+        return tuple(_size(size if isinstance(size, int) else config[size]) for size in shape)
+
+    sizes = {name: sized(shape) for name, shape in family.tensors.items()}
+    for i in range(config["blocks"]):
+        block = {**family.block, **family.layer(config, i)}
+        sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in block.items()}
+    return {_full(name, family): shape for name, shape in sizes.items()}
+
+
+def _size(value: Any) -> int:
+    """The value, if it is a number of things.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, int) or not 0 < value < MAX_SIZE:
+        raise ValueError(f"a size of {reprlib.repr(value)}")
+    return value
+
+
+def _full(name: str, family: Family) -> str:
+    """A family's name for a tensor, with the ending that it has in a file."""
+    return name if name.endswith((".bias", *family.bare)) else f"{name}.weight"
 
 
 def _auto(tensors: list[Tensor]) -> str:
@@ -161,11 +279,24 @@ def _auto(tensors: list[Tensor]) -> str:
     return first.type.name.lower() if first else "f16"
 
 
+ALWAYS_F32 = tuple(
+    f"{kind}.weight"
+    for kind in (
+        *("_norm", ".ffn_gate_inp", ".ffn_gate_inp_shexp", "position_embd", "token_types"),
+        *(".ssm_conv1d", ".shortconv.conv", ".altup_correct_coef", ".altup_predict_coef"),
+    )
+)
+"""Matrices that no tool of llama.cpp's makes smaller."""
+
+
 def _typed(tensor: Tensor, type_: Type) -> Tensor:
-    """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices."""
-    if len(tensor.shape) < 2 or tensor.name.endswith("_norm.weight") or not tensor.name.endswith(".weight"):
+    """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices.
+
+    MXFP4 stays, for it would only grow.
+    """
+    if len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
         type_ = Type.F32
-    if tensor.type is type_:
+    if tensor.type in (type_, Type.MXFP4):
         return tensor
     cast = CASTS[type_]
     return Tensor(tensor.name, type_, tensor.shape, lambda start, stop: cast(to_float32(tensor.rows(start, stop))))
@@ -189,17 +320,28 @@ CASTS: dict[Type, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
 }
 
 
-def _architecture(family: Family, config: Config, file_type: LlamaFileType) -> Metadata:
-    """The architecture's keys, and the two about types that stand among them."""
+def _architecture(family: Family, config: Config, where: str) -> tuple[Metadata, Metadata]:
+    """The keys that precede all others, and the architecture's own with the two about types among them."""
+    arch = gguf.MODEL_ARCH_NAMES[family.arch]
 
-    def values(keys: tuple[Any, ...]) -> Metadata:
-        arch = gguf.MODEL_ARCH_NAMES[family.arch]
-        found = {f"{arch}.{entry.key}": Value(entry.type, entry.value(config)) for entry in keys}
-        return {key: value for key, value in found.items() if value.value is not None}
+    def values(keys: tuple[Key, ...]) -> Metadata:
+        found: Metadata = {}
+        for entry in keys:
+            value = entry.value(config)
+            if value is None or value == []:
+                continue
+            name = entry.key if entry.key.startswith(ABSOLUTE) else f"{arch}.{entry.key}"
+            items = GGUFValueType.get_type(value[0]) if isinstance(value, list) else None
+            found[name] = Value(GGUFValueType.ARRAY if items else entry.type, value, items)
+        return found
 
-    u32 = GGUFValueType.UINT32
-    common = values(COMMON) | {"general.file_type": Value(u32, int(file_type))}
-    return common | values(family.keys) | {"general.quantization_version": Value(u32, gguf.GGML_QUANT_VERSION)}
+    version = Value(GGUFValueType.UINT32, gguf.GGML_QUANT_VERSION)
+    try:
+        return values(family.early), values((*family.common, *family.keys)) | {"general.quantization_version": version}
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ModelRefused(
+            f"{where} has settings that cannot be used: {error!r}", next_step="save the model again"
+        ) from error
 
 
 INTEGERS = {GGUFValueType.UINT32: (0, 2**32 - 1), GGUFValueType.INT32: (-(2**31), 2**31 - 1)}
@@ -213,7 +355,8 @@ def _fits(value: Value) -> bool:
     if kind is GGUFValueType.STRING:
         return all(isinstance(item, str) for item in items) and not SURROGATE.search("".join(items))
     if kind is GGUFValueType.FLOAT32:
-        return all(isinstance(item, int | float) and -LARGEST <= item <= LARGEST for item in items)
+        least = -math.inf if value.element else -LARGEST  # Gemma 3n has a list with nothing to cut off
+        return all(isinstance(item, int | float) and least <= item <= LARGEST for item in items)
     if kind in INTEGERS:
         low, high = INTEGERS[kind]
         return all(isinstance(item, int) and low <= item <= high for item in items)

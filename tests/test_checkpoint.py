@@ -274,7 +274,7 @@ DAMAGED = {
     "another width": (damage({"t": entry(dtype="BF16")}), r"has 64 bytes for tensor 't' of shape \[4, 4\] in BF16"),
     "an unknown dtype": (damage({"t": entry(dtype="F8_E4M3")}), "tensor 't' .*dtype 'F8_E4M3'; F32, F16 and BF16 can"),
     "an empty shape": (damage({"t": entry(0, 0, shape=(0, 4))}, b""), r"has tensor 't' of 2 axes, \[0, 4\]"),
-    "five axes": (damage({"t": entry(shape=(1, 1, 1, 4, 4))}), "has tensor 't' of 5 axes"),
+    "six axes": (damage({"t": entry(shape=(1, 1, 1, 1, 4, 4))}), "has tensor 't' of 6 axes"),
     "an end beyond the file": (
         damage({"t": entry(0, 128, shape=(4, 8))}),
         "has tensor 't' at bytes 0 to 128 of its 64",

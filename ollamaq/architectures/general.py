@@ -6,6 +6,7 @@ The guesses are gguf-py's (``gguf/metadata.py``), on which llama.cpp's converter
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import gguf
 from gguf import GGUFValueType
@@ -13,6 +14,7 @@ from gguf import GGUFValueType
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Value
+from ollamaq.tensors import Tensor
 
 F32, I32, STRING = GGUFValueType.FLOAT32, GGUFValueType.INT32, GGUFValueType.STRING
 SAMPLING: tuple[tuple[str, GGUFValueType, tuple[str, ...]], ...] = (
@@ -32,20 +34,21 @@ SAMPLING: tuple[tuple[str, GGUFValueType, tuple[str, ...]], ...] = (
 """Below ``general.sampling.``: the key, its type, and its names in generation_config.json."""
 
 
-def general(checkpoint: Checkpoint, arch: str, n_values: int) -> Metadata:
-    """Everything that precedes the architecture's own keys; ``n_values`` is the number of weights.
+def general(checkpoint: Checkpoint, arch: str, tensors: Iterable[Tensor]) -> Metadata:
+    """Everything that precedes the architecture's own keys.
 
     Raises:
         ModelRefused: the model card says something that cannot be used.
     """
     out = gguf.GGUFWriter(None, arch)  # it keeps the keys that gguf-py sets; nothing is written
+    counts = _counts(tensors)
     path = checkpoint.path.with_name(os.path.basename(os.path.abspath(checkpoint.path)))
     try:
         card = gguf.Metadata.apply_metadata_heuristic(
-            gguf.Metadata(), dict(checkpoint.model_card), checkpoint.config, path, n_values
+            gguf.Metadata(), dict(checkpoint.model_card), checkpoint.config, path, counts[0]
         )
-        card.name = card.name or path.name
-        card.size_label = card.size_label or gguf.size_label(n_values, n_values, 0, 0)
+        card.name = path.name if card.name is None else card.name
+        card.size_label = card.size_label or gguf.size_label(*counts)
         card.set_gguf_meta_model(out)
         named = {key: _value(kept) for key, kept in out.kv_data[0].items()}
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -55,6 +58,19 @@ def general(checkpoint: Checkpoint, arch: str, n_values: int) -> Metadata:
         ) from error
     first = {"general.architecture": named.pop("general.architecture"), "general.type": Value(STRING, "model")}
     return first | _sampling(checkpoint) | named
+
+
+def _counts(tensors: Iterable[Tensor]) -> tuple[int, int, int, int]:
+    """Weights: of all, of those that every token meets, and of one expert of each layer; and how many experts."""
+    total = shared = one = experts = stacks = 0
+    for tensor in tensors:
+        total += tensor.n_values
+        if "_exps." in tensor.name and len(tensor.shape) > 2:
+            count = tensor.shape[-2 if ".bias" in tensor.name else -3]
+            one, experts, stacks = one + tensor.n_values // count, experts + count, stacks + 1
+        else:
+            shared += tensor.n_values
+    return total, shared, one, experts // stacks if stacks else 0
 
 
 def _sampling(checkpoint: Checkpoint) -> Metadata:

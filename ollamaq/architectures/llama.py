@@ -7,7 +7,7 @@ import math
 import numpy as np
 from gguf import MODEL_ARCH
 
-from ollamaq.architectures.family import Config, Family, constant, key, rotary_pairs
+from ollamaq.architectures.family import HEADS, Config, Family, constant, head_width, key, rotary_pairs
 from ollamaq.tensors import Tensor
 
 
@@ -25,7 +25,8 @@ def rope_freqs(config: Config) -> Tensor | None:
             np.float32(rope.get(name, default))
             for name, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0))
         )
-        exponents = np.arange(0, config["head_dim"], 2, dtype=np.float32) / np.float32(config["head_dim"])
+        width = head_width(config)
+        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
         powers = np.power(float(rope.get("rope_theta", 10000.0)), exponents.astype(np.float64))  # NumPy's powf varies
         frequencies = 1 / powers.astype(np.float32)
         wavelengths = 1 / frequencies * np.float32(2 * math.pi)
@@ -50,11 +51,8 @@ LLAMA = Family(
         "rope_theta": 10000.0,
         "head_dim": lambda config: config["hidden_size"] // config["num_attention_heads"],
     },
-    sizes={
-        "queries": lambda config: config["num_attention_heads"] * config["head_dim"],
-        "keys": lambda config: config["num_key_value_heads"] * config["head_dim"],
-    },
-    keys=(key("vocab_size", "vocab_size"), key("rope.dimension_count", "head_dim")),
+    sizes=HEADS,
+    keys=(key("vocab_size", "vocab_size"), key("rope.dimension_count", head_width)),
     tensors={
         "token_embd": ("vocab_size", "hidden_size"),
         "output_norm": ("hidden_size",),

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from gguf import MODEL_ARCH
 
-from ollamaq.architectures.family import Config, Family
+from ollamaq.architectures.family import Family
 from ollamaq.architectures.llama import LLAMA
-
-
-def head_width(config: Config) -> int:
-    """Qwen2's config may have no ``head_dim``, and then GGUF has none either."""
-    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
-
 
 QWEN2 = Family(
     arch=MODEL_ARCH.QWEN2,
@@ -27,10 +21,7 @@ QWEN2 = Family(
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
     },
-    sizes={
-        "queries": lambda config: config["num_attention_heads"] * head_width(config),
-        "keys": lambda config: config["num_key_value_heads"] * head_width(config),
-    },
+    sizes=LLAMA.sizes,
     keys=(),
     tensors=LLAMA.tensors,
     block=LLAMA.block,

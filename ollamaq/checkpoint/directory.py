@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ollamaq.tensors import Tensor
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+MODULES = "modules.json"
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
 MAX_BYTES = {TOKENIZER: 200_000_000, INDEX: 100_000_000}
@@ -36,7 +37,7 @@ class Checkpoint:
 
     ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
     ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
-    ``model_card`` is the front matter of README.md.
+    ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Checkpoint:
     tokenizer_config: dict[str, Any]
     chat_templates: dict[str, str]
     model_card: dict[str, Any]
+    pooling: dict[str, Any] = field(default_factory=dict)
 
     @property
     def chat_template(self) -> str | None:
@@ -67,7 +69,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     tokenizer = _json(path, TOKENIZER, needed="save the tokenizer beside the model: tokenizer.save_pretrained(...)")
     tokenizer_config = _json(path, TOKENIZER_CONFIG)
     templates, template_files = _templates(path, tokenizer_config)
-    others = [name for name in (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, MODEL_CARD) if (path / name).exists()]
+    pooling, modules = _pooling(path)
+    known = (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, MODEL_CARD)
+    others = [name for name in (*known, *modules) if (path / name).exists()]
     return Checkpoint(
         path=path,
         files=tuple(path / name for name in (*others, *template_files, *weights)),
@@ -78,6 +82,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tokenizer_config=tokenizer_config,
         chat_templates=templates,
         model_card=_model_card(path),
+        pooling=pooling,
     )
 
 
@@ -131,6 +136,17 @@ def _templates(path: Path, tokenizer_config: dict[str, Any]) -> tuple[dict[str, 
     else:
         named = {"default": template}
     return {name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str)}, []
+
+
+def _pooling(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The config of the first module that pools, and the files that say so."""
+    modules = _parsed(path, MODULES) if (path / MODULES).exists() else []
+    for module in modules if isinstance(modules, list) else []:
+        match module:
+            case {"type": str(kind), "path": str(folder)} if kind.endswith("Pooling"):
+                name = f"{folder}/{CONFIG}"
+                return _json(path, name, needed=AGAIN), [MODULES, name]
+    return {}, []
 
 
 def _model_card(path: Path) -> dict[str, Any]:
@@ -194,10 +210,14 @@ def _json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:
         if needed:
             raise ModelRefused(f"{path} has no {name}", next_step=needed)
         return {}
-    try:
-        data = json.loads(_text(path, name))
-    except (ValueError, RecursionError) as error:
-        raise ModelRefused(f"{path / name} is not JSON: {error}", next_step=AGAIN) from error
+    data = _parsed(path, name)
     if not isinstance(data, dict):
         raise ModelRefused(f"{path / name} is not a JSON object", next_step=AGAIN)
     return data
+
+
+def _parsed(path: Path, name: str) -> Any:
+    try:
+        return json.loads(_text(path, name))
+    except (ValueError, RecursionError) as error:
+        raise ModelRefused(f"{path / name} is not JSON: {error}", next_step=AGAIN) from error

@@ -20,11 +20,15 @@ from ollamaq.files import ReadOnlyFile
 from ollamaq.tensors import Tensor
 
 MAX_HEADER = 100_000_000
+MAX_AXES = 5
+"""GGUF has 4 at most; a convolution of video frames, of which nothing is converted, has 5."""
 DTYPES: dict[str, tuple[Type, type[np.generic]]] = {
     "F32": (Type.F32, np.float32),
     "F16": (Type.F16, np.float16),
     "BF16": (Type.BF16, np.uint16),
+    "U8": (Type.I8, np.uint8),
 }
+"""``U8`` is what packed weights lie in; GGUF has no such type, and the nearest one stands for it here."""
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -85,7 +89,7 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
             f"tensor {name!r} of {file.path} has dtype {dtype[:20]!r}; F32, F16 and BF16 can be read",
             next_step="save the model in BF16",
         )
-    if len(shape) > 4 or 0 in shape:
+    if len(shape) > MAX_AXES or 0 in shape:
         raise _damaged(file.path, f"has tensor {name!r} of {len(shape)} axes, {str(shape)[:80]}")
     type_, stored = DTYPES[dtype]
     size = np.dtype(stored).itemsize
