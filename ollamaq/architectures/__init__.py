@@ -16,6 +16,7 @@ from ollamaq.architectures.falcon_h1 import FALCON_H1
 from ollamaq.architectures.family import Config, Family, text_config
 from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
 from ollamaq.architectures.gemma3n import GEMMA3N
+from ollamaq.architectures.gemma4 import GEMMA4
 from ollamaq.architectures.glm import GLM4
 from ollamaq.architectures.glm_moe import GLM4_MOE
 from ollamaq.architectures.gpt_oss import GPT_OSS
@@ -64,6 +65,7 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA2,
     GEMMA3,
     GEMMA3N,
+    GEMMA4,
     GLM4,
     GLM4_MOE,
     GPT_OSS,

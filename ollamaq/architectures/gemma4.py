@@ -1,0 +1,106 @@
+"""Gemma 4, dense (of a multimodal one, the language model): full attention has heads of another width than sliding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from gguf import MODEL_ARCH
+
+from ollamaq.architectures.family import Config, Shape, constant, key, sliding
+from ollamaq.architectures.gemma import GEMMA3
+from ollamaq.architectures.gemma3n import GEMMA3N
+from ollamaq.tensors import Tensor
+
+UNROTATED = 1e30
+"""A frequency divided by so much does not rotate."""
+
+
+def is_sliding(config: Config, i: int) -> bool:
+    return bool(config["layer_types"][i] == "sliding_attention")
+
+
+def first_shared(config: Config) -> int:
+    """From this layer on, keys and values are those of an earlier one."""
+    return int(config["num_hidden_layers"] - config.get("num_kv_shared_layers", 0))
+
+
+def kv_heads(config: Config, i: int) -> int:
+    stated = None if is_sliding(config, i) else config.get("num_global_key_value_heads")
+    return int(stated or config["num_key_value_heads"])
+
+
+def inner(config: Config, i: int) -> int:
+    wide = config.get("use_double_wide_mlp") and i >= first_shared(config)
+    return int(config["intermediate_size"]) * (2 if wide else 1)
+
+
+def layer(config: Config, i: int) -> dict[str, Shape]:
+    head = int(config["head_dim"] if is_sliding(config, i) else config["global_head_dim"])
+    queries, keys = config["num_attention_heads"] * head, kv_heads(config, i) * head
+    shapes: dict[str, Shape] = {
+        "attn_q": (queries, "hidden_size"),
+        "attn_q_norm": (head,),
+        "attn_output": ("hidden_size", queries),
+        "ffn_gate": (inner(config, i), "hidden_size"),
+        "ffn_up": (inner(config, i), "hidden_size"),
+        "ffn_down": ("hidden_size", inner(config, i)),
+    }
+    if i < first_shared(config):
+        shapes |= {"attn_k": (keys, "hidden_size"), "attn_k_norm": (head,)}
+        if is_sliding(config, i) or not config.get("attention_k_eq_v"):
+            shapes["attn_v"] = (keys, "hidden_size")
+    return shapes | (PER_LAYER if config.get("hidden_size_per_layer_input") else {})
+
+
+EMBEDDINGS = ("per_layer_token_embd", "per_layer_model_proj", "per_layer_proj_norm")
+PER_LAYER: dict[str, Shape] = {name: GEMMA3N.block[name] for name in ("inp_gate", "proj", "post_norm")}
+
+
+def proportional(config: Config) -> Tensor:
+    """Full attention rotates a part of each head's pairs, spread over the whole head."""
+    pairs = int(config["global_head_dim"]) // 2
+    rotated = int(config["global_head_dim"] * config["rope_parameters"]["partial_rotary_factor"] / 2)
+    return constant("rope_freqs.weight", np.where(np.arange(pairs) < rotated, 1, UNROTATED).astype(np.float32))
+
+
+def where_layers_differ(setting: str, of: Callable[[Config, int], int]) -> Callable[[Config], list[int] | None]:
+    """A number for each layer, where the config has the setting by which they differ."""
+    return lambda config: [of(config, i) for i in range(config["blocks"])] if config.get(setting) else None
+
+
+GEMMA4 = replace(
+    GEMMA3,
+    arch=MODEL_ARCH.GEMMA4,
+    classes=("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"),
+    defaults={"head_dim": 256, "global_head_dim": 512, "rms_norm_eps": 1e-6},
+    sizes={"per_layer_width": GEMMA3N.sizes["per_layer_width"]},
+    keys=(
+        *GEMMA3.keys,
+        key("attention.shared_kv_layers", "num_kv_shared_layers", lambda config: 0),
+        key("embedding_length_per_layer_input", "hidden_size_per_layer_input", lambda config: 0),
+        key("attention.sliding_window_pattern", sliding),
+        key("attention.key_length", "global_head_dim"),
+        key("attention.value_length", "global_head_dim"),
+        key("attention.key_length_swa", "head_dim"),
+        key("attention.value_length_swa", "head_dim"),
+        key("feed_forward_length", where_layers_differ("use_double_wide_mlp", inner)),
+        key("attention.head_count_kv", where_layers_differ("num_global_key_value_heads", kv_heads)),
+        key("rope.dimension_count", "global_head_dim"),
+        key("rope.dimension_count_swa", "head_dim"),
+    ),
+    tensors={**GEMMA3.tensors, **{name: GEMMA3N.tensors[name] for name in EMBEDDINGS}},
+    block={
+        "attn_norm": ("hidden_size",),
+        "post_attention_norm": ("hidden_size",),
+        "ffn_norm": ("hidden_size",),
+        "post_ffw_norm": ("hidden_size",),
+        "layer_output_scale": (1,),
+    },
+    optional=("output", *EMBEDDINGS),
+    layer=layer,
+    renamed={"layer_scalar": "layer_scalar.weight"},
+    rearranged={},
+    extra=(proportional,),
+)
