@@ -31,7 +31,7 @@ from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
-from ollamaq.tensors import Tensor, to_float32
+from ollamaq.tensors import Tensor, to_bf16, to_float32
 from ollamaq.tokenizers import vocabulary
 
 OUTTYPES = {
@@ -47,6 +47,7 @@ NOT_TEXT = re.compile(
     r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
 )
 """Tensors of a multimodal checkpoint that are no part of its language model."""
+READABLE = frozenset({Type.F32, Type.F16, Type.BF16, Type.MXFP4})
 MAX_SIZE = 1 << 31
 """Of any number of heads, tokens or columns."""
 MAX_LAYERS = 1000
@@ -162,9 +163,9 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                     f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
                     next_step="save it again",
                 )
-            if tensor.type is Type.I8:
+            if tensor.type not in READABLE:
                 raise ModelRefused(
-                    f"{checkpoint.path} has tensor {original!r} of bytes: weights are packed in it in an unknown way",
+                    f"{checkpoint.path} has tensor {original!r} of integers: weights packed in an unknown way",
                     next_step="save the model in BF16",
                 )
             if tensor.shape != expected:
@@ -307,16 +308,10 @@ def _to_f16(values: NDArray[np.float32]) -> NDArray[np.float16]:
         return values.astype(np.float16)
 
 
-def _to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    bits = values.view(np.uint32)
-    rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
-    return np.where(np.isnan(values), (bits >> 16) | 64, rounded).astype(np.uint16)
-
-
 CASTS: dict[Type, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
     Type.F32: lambda values: values,
     Type.F16: _to_f16,
-    Type.BF16: _to_bf16,
+    Type.BF16: to_bf16,
 }
 
 

@@ -47,3 +47,10 @@ def to_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
     if rows.dtype == np.uint16:
         return (rows.astype(np.uint32) << 16).view(np.float32)
     return rows.astype(np.float32, copy=False)
+
+
+def to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The bits of bfloat16, ties to even, as ggml rounds."""
+    bits = values.view(np.uint32)
+    rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
+    return np.where(np.isnan(values), (bits >> 16) | 64, rounded).astype(np.uint16)

@@ -272,7 +272,10 @@ DAMAGED = {
     "a huge shape": (damage({"t": entry(shape=(2**62, 2**62))}), "has 64 bytes for tensor 't' of shape"),
     "too few bytes": (damage({"t": entry(shape=(4, 5))}), r"has 64 bytes for tensor 't' of shape \[4, 5\] in F32"),
     "another width": (damage({"t": entry(dtype="BF16")}), r"has 64 bytes for tensor 't' of shape \[4, 4\] in BF16"),
-    "an unknown dtype": (damage({"t": entry(dtype="F8_E4M3")}), "tensor 't' .*dtype 'F8_E4M3'; F32, F16 and BF16 can"),
+    "an unknown dtype": (
+        damage({"t": entry(dtype="F64")}),
+        "tensor 't' .*dtype 'F64'; F32, F16, BF16, I8, .* can be read",
+    ),
     "an empty shape": (damage({"t": entry(0, 0, shape=(0, 4))}, b""), r"has tensor 't' of 2 axes, \[0, 4\]"),
     "six axes": (damage({"t": entry(shape=(1, 1, 1, 1, 4, 4))}), "has tensor 't' of 6 axes"),
     "an end beyond the file": (

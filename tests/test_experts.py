@@ -129,7 +129,7 @@ def test_a_model_with_experts_says_how_many_beside_its_size(mixtral):
         ({EXPERT: ("F32", (256, 128))}, {}, "experts must be alike"),
         ({EXPERT: ("U8", (256, 128))}, {}, "experts must be alike"),
         ({EXPERT.replace(".1.", ".2."): ("BF16", (256, 128))}, {}, "experts.2.w2.weight', which has no place"),
-        ({"model.norm.weight": ("U8", (256,))}, {}, "'model.norm.weight' of bytes"),
+        ({"model.norm.weight": ("U8", (256,))}, {}, "'model.norm.weight' of integers"),
         ({}, {"num_local_experts": 3}, "where 3 experts have 9"),
         ({}, {"num_local_experts": "2"}, "num_local_experts"),
         ({}, {"num_local_experts": 10**12}, "num_local_experts"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import gguf
 
+from ollamaq.checkpoint.quantized import restored
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
@@ -37,7 +38,8 @@ class Checkpoint:
 
     ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
     ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
-    ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module.
+    ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
+    ``quantized`` says what was lost before the weights came here, if anything was.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Checkpoint:
     chat_templates: dict[str, str]
     model_card: dict[str, Any]
     pooling: dict[str, Any] = field(default_factory=dict)
+    quantized: str | None = None
 
     @property
     def chat_template(self) -> str | None:
@@ -65,7 +68,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise ModelRefused(f"{path} is not a directory", next_step="give a Hugging Face model directory")
     config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
-    tensors, weights = _weights(path)
+    stored, weights = _weights(path)
+    tensors, quantized = restored(stored, config, path / CONFIG)
     tokenizer = _json(path, TOKENIZER, needed="save the tokenizer beside the model: tokenizer.save_pretrained(...)")
     tokenizer_config = _json(path, TOKENIZER_CONFIG)
     templates, template_files = _templates(path, tokenizer_config)
@@ -83,6 +87,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         chat_templates=templates,
         model_card=_model_card(path),
         pooling=pooling,
+        quantized=quantized,
     )
 
 

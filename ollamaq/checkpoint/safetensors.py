@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ollamaq.errors import ModelRefused
 from ollamaq.files import ReadOnlyFile
-from ollamaq.tensors import Tensor
+from ollamaq.tensors import Rows, Tensor
 
 MAX_HEADER = 100_000_000
 MAX_AXES = 5
@@ -26,16 +26,40 @@ DTYPES: dict[str, tuple[Type, type[np.generic]]] = {
     "F32": (Type.F32, np.float32),
     "F16": (Type.F16, np.float16),
     "BF16": (Type.BF16, np.uint16),
+    "I8": (Type.I8, np.int8),
     "U8": (Type.I8, np.uint8),
+    "BOOL": (Type.I8, np.uint8),
+    "I16": (Type.I16, np.int16),
+    "I32": (Type.I32, np.int32),
+    "U32": (Type.I32, np.uint32),
+    "I64": (Type.I64, np.int64),
+    "F8_E4M3": (Type.F32, np.uint8),
+    "F8_E5M2": (Type.F32, np.uint8),
+    "F8_E8M0": (Type.F32, np.uint8),
 }
-"""``U8`` is what packed weights lie in; GGUF has no such type, and the nearest one stands for it here."""
+"""Integers are what quantized weights are packed in; GGUF's types for them stand for those without a sign, too."""
+
+
+def _eight_bits() -> dict[str, NDArray[np.float32]]:
+    """The values of 8-bit floats by their code (OCP's "8-bit Floating Point" and "Microscaling Formats")."""
+    code = np.arange(256)
+    sign, exponent, mantissa = np.where(code < 128, 1, -1), code >> 3 & 15, code & 7
+    e4m3 = sign * np.where(exponent > 0, np.ldexp(1 + mantissa / 8, exponent - 7), np.ldexp(mantissa / 8, -6))
+    e4m3[code & 127 == 127] = np.nan
+    e8m0 = np.append(np.ldexp(1.0, np.arange(255) - 127), np.nan)
+    tables = {"F8_E4M3": e4m3, "F8_E5M2": (code << 8).astype(np.uint16).view(np.float16), "F8_E8M0": e8m0}
+    return {name: table.astype(np.float32) for name, table in tables.items()}
+
+
+EIGHT_BITS = _eight_bits()
+"""They are read as float32, which holds each of them."""
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file, sorted by name; their rows are read when asked for.
 
     Raises:
-        ModelRefused: the file is damaged, or has a dtype other than F32, F16 and BF16.
+        ModelRefused: the file is damaged, or has a dtype that is not in ``DTYPES``.
     """
     file = ReadOnlyFile(path)
     if file.size < 8:
@@ -86,7 +110,7 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
             raise _damaged(file.path, f"describes tensor {name!r} as {str(entry)[:80]}")
     if dtype not in DTYPES:
         raise ModelRefused(
-            f"tensor {name!r} of {file.path} has dtype {dtype[:20]!r}; F32, F16 and BF16 can be read",
+            f"tensor {name!r} of {file.path} has dtype {dtype[:20]!r}; {', '.join(DTYPES)} can be read",
             next_step="save the model in BF16",
         )
     if len(shape) > MAX_AXES or 0 in shape:
@@ -97,13 +121,19 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
         raise _damaged(file.path, f"has tensor {name!r} at bytes {begin} to {stop} of its {file.size - start}")
     if stop - begin != math.prod(shape) * size:
         raise _damaged(file.path, f"has {stop - begin} bytes for tensor {name!r} of shape {shape} in {dtype}")
-    rows = partial(_rows, file, start + begin, shape[-1] if shape else 1, stored)
+    rows: Rows = partial(_rows, file, start + begin, shape[-1] if shape else 1, stored)
+    if dtype in EIGHT_BITS:
+        rows = partial(_looked_up, EIGHT_BITS[dtype], rows)
     return Tensor(name, type_, tuple(shape), rows), (start + begin, start + stop)
 
 
 def _rows(file: ReadOnlyFile, offset: int, row: int, dtype: type[np.generic], start: int, stop: int) -> NDArray[Any]:
     values = file.read(offset + start * row * np.dtype(dtype).itemsize, (stop - start) * row, dtype)
     return values.reshape(stop - start, row)
+
+
+def _looked_up(table: NDArray[np.float32], codes: Rows, start: int, stop: int) -> NDArray[np.float32]:
+    return table[codes(start, stop)]
 
 
 def _damaged(path: Path, what: str) -> ModelRefused:

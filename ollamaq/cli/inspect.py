@@ -34,6 +34,9 @@ def inspect(
     overview.add_row("size", size(opened.n_bytes))
     overview.add_row("weights", f"{values / 1e6:.1f} M in {len(model.tensors)} tensors")
     overview.add_row("types", ", ".join(f"{count} {name}" for name, count in types.most_common()))
+    lost = opened.checkpoint.quantized if opened.checkpoint else None
+    if lost:
+        overview.add_row("lost before", escape(lost))
     keys = table("metadata", "", "")
     for key, value in metadata.items():
         text = str(value)
@@ -50,6 +53,7 @@ def inspect(
         "bytes": opened.n_bytes,
         "weights": values,
         "types": dict(types),
+        "quantized": lost,
         "metadata": metadata,
     }
     if tensors:
