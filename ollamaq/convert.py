@@ -84,7 +84,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
     early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
     metadata = dict(list(described.items())[:1]) | early | described | keys
-    metadata |= vocabulary(checkpoint, config["vocab_size"], pre=pre, llama=family.llama_vocabulary)
+    metadata |= vocabulary(checkpoint, config["vocab_size"], family.tokenizer, pre=pre)
     for key, value in metadata.items():
         if not _fits(value):
             raise ModelRefused(
@@ -339,7 +339,11 @@ def _architecture(family: Family, config: Config, where: str) -> tuple[Metadata,
         ) from error
 
 
-INTEGERS = {GGUFValueType.UINT32: (0, 2**32 - 1), GGUFValueType.INT32: (-(2**31), 2**31 - 1)}
+INTEGERS = {
+    GGUFValueType.UINT8: (0, 255),
+    GGUFValueType.UINT32: (0, 2**32 - 1),
+    GGUFValueType.INT32: (-(2**31), 2**31 - 1),
+}
 LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
 from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.splits import join, read_parts
+from ollamaq.tokenizers.ends import with_end_of_turn
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) 
     if path.is_dir():
         checkpoint = open_checkpoint(path)
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
-        return Source(path, convert(checkpoint, outtype, pre=pre), tuple(checkpoint.files), checkpoint)
+        model = convert(checkpoint, outtype, pre=pre)
+        if stops := stop_tokens(checkpoint):
+            model = replace(model, metadata=with_end_of_turn(model.metadata, stops[0].text))
+        return Source(path, model, tuple(checkpoint.files), checkpoint)
     parts = read_parts(path)
     return Source(path, join(parts.values()), tuple(parts))

@@ -10,6 +10,7 @@ from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import BOOL, STRING, Config, Family, Shape, key, with_row_order
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import BERT_TOKENIZER, MODERN_BERT_TOKENIZER
 
 POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
@@ -61,6 +62,7 @@ BERT = Family(
     },
     renamed={"bert.": "", ".gamma": ".weight", ".beta": ".bias"},
     skipped=("embeddings.position_ids", "pooler.dense.", "cls.predictions", "cls.seq_relationship", "lm_head."),
+    tokenizer=BERT_TOKENIZER,
 )
 
 
@@ -110,6 +112,7 @@ NOMIC_BERT = Family(
     },
     renamed=BERT.renamed,
     skipped=BERT.skipped,
+    tokenizer=BERT_TOKENIZER,
 )
 
 MODERN_BERT = Family(
@@ -157,4 +160,5 @@ MODERN_BERT = Family(
     },
     optional=("attn_norm",),  # the first layer has none
     renamed={"model.": ""},
+    tokenizer=MODERN_BERT_TOKENIZER,
 )

@@ -10,6 +10,7 @@ from ollamaq.architectures.experts import ROUTED, n_experts, routed, stacked, wi
 from ollamaq.architectures.family import HEADS, Config, Family, Shape, key
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import cut
+from ollamaq.tokenizers.spec import ERNIE_TOKENIZER
 
 ERNIE4_5 = Family(
     arch=MODEL_ARCH.ERNIE4_5,
@@ -36,6 +37,7 @@ ERNIE4_5 = Family(
         "qkv_proj.weight": cut(attn_q="queries", attn_k="keys", attn_v="keys"),
         "up_gate_proj.weight": cut(ffn_gate="intermediate_size", ffn_up="intermediate_size"),
     },
+    tokenizer=ERNIE_TOKENIZER,
 )
 
 

@@ -12,6 +12,7 @@ from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.mamba import DT, IN_GROUPS, MAMBA2, SSM, SSM_KEYS, ssm_sizes
 from ollamaq.architectures.transforms import scaled
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 
 def by(*names: str) -> Rearrange:
@@ -71,4 +72,5 @@ FALCON_H1 = replace(
         "ssm_out": by("ssm_out_multiplier"),
     },
     renamed=DT,
+    tokenizer=GPT2_TOKENIZER,
 )

@@ -15,6 +15,7 @@ from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER, TokenizerSpec
 
 Config = Mapping[str, Any]
 Computed = Callable[[Config], Any]
@@ -225,7 +226,7 @@ class Family:
     ``layer`` has the tensors of layer ``i`` that not every layer has. ``variant`` is what llama.cpp calls a model of
     this config, where that is not ``arch``. ``skipped`` are parts of names that are left out; these and ``renamed`` may
     have sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
-    ``llama_vocabulary`` is for the keys that the converter writes for llamas alone (see ``tokenizers/vocabulary.py``).
+    ``tokenizer`` says how the vocabulary is made (``tokenizers/spec.py``); most families leave it out.
     """
 
     arch: MODEL_ARCH
@@ -249,7 +250,7 @@ class Family:
     extra: tuple[Extra, ...] = ()
     common: tuple[Key, ...] = COMMON
     early: tuple[Key, ...] = ()
-    llama_vocabulary: bool = False
+    tokenizer: TokenizerSpec = GPT2_TOKENIZER
 
 
 def rotary_pairs(heads: str) -> Rearrange:

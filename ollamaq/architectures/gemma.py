@@ -9,6 +9,7 @@ from gguf import MODEL_ARCH
 from ollamaq.architectures.family import COMMON, F32, HEADS, Family, key, ordered
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import left_out, plus_one
+from ollamaq.tokenizers.spec import GEMMA2_TOKENIZER, GEMMA3_TOKENIZER, GEMMA_TOKENIZER
 
 GEMMA = Family(
     arch=MODEL_ARCH.GEMMA,
@@ -42,6 +43,7 @@ GEMMA = Family(
     block=LLAMA.block,
     rearranged=dict.fromkeys(("output_norm", "attn_norm", "ffn_norm"), plus_one),
     split={"lm_head.weight": left_out},
+    tokenizer=GEMMA_TOKENIZER,
 )
 
 GEMMA2 = replace(
@@ -69,6 +71,7 @@ GEMMA2 = replace(
     ),
     block={**GEMMA.block, "post_attention_norm": ("hidden_size",), "post_ffw_norm": ("hidden_size",)},
     rearranged={**GEMMA.rearranged, "post_attention_norm": plus_one, "post_ffw_norm": plus_one},
+    tokenizer=GEMMA2_TOKENIZER,
 )
 
 GEMMA3 = replace(
@@ -102,4 +105,5 @@ GEMMA3 = replace(
     optional=("output",),
     rearranged={**GEMMA2.rearranged, "attn_q_norm": plus_one, "attn_k_norm": plus_one},
     split={},
+    tokenizer=GEMMA3_TOKENIZER,
 )

@@ -17,6 +17,7 @@ from ollamaq.architectures.experts import stack, without_ffn
 from ollamaq.architectures.family import HEADS, Config, Named, Shape, key, sliding
 from ollamaq.architectures.gemma import GEMMA3
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GEMMA3_TOKENIZER
 
 PROJECTION = re.compile(r"(.*altup_(?:unembed_)?projections)\.(\d)\.weight")
 
@@ -140,4 +141,5 @@ GEMMA3N = replace(
     rearranged={"per_layer_token_embd": with_all_tokens},
     renamed={"correct_output_scale": "correct_output_scale.weight"},
     gathered=stacked_projections,
+    tokenizer=GEMMA3_TOKENIZER,
 )

@@ -12,6 +12,7 @@ from ollamaq.architectures.family import Config, Shape, constant, key, sliding
 from ollamaq.architectures.gemma import GEMMA3
 from ollamaq.architectures.gemma3n import GEMMA3N
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GEMMA4_TOKENIZER
 
 UNROTATED = 1e30
 """A frequency divided by so much does not rotate."""
@@ -103,4 +104,5 @@ GEMMA4 = replace(
     renamed={"layer_scalar": "layer_scalar.weight"},
     rearranged={},
     extra=(proportional,),
+    tokenizer=GEMMA4_TOKENIZER,
 )

@@ -6,6 +6,7 @@ from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import HEADS, Family, head_width, key, rotary
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.tokenizers.spec import GLM4_TOKENIZER
 
 GLM4 = Family(
     arch=MODEL_ARCH.GLM4,
@@ -33,4 +34,5 @@ GLM4 = Family(
         "post_ffw_norm": ("hidden_size",),
     },
     optional=LLAMA.optional,
+    tokenizer=GLM4_TOKENIZER,
 )

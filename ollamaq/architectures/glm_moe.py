@@ -10,6 +10,7 @@ from ollamaq.architectures.deepseek import DENSE, SHARED, is_dense
 from ollamaq.architectures.experts import ROUTED, routed, stacked, without_ffn
 from ollamaq.architectures.family import BOOL, F32, HEADS, Config, Family, Shape, head_width, key
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.tokenizers.spec import GLM4_MOE_TOKENIZER
 
 NEXT: dict[str, Shape] = {
     "nextn.eh_proj": ("hidden_size", "two_hidden"),
@@ -95,4 +96,5 @@ GLM4_MOE = Family(
     blocks=with_next,
     optional=("output", "exp_probs_b.bias"),
     gathered=stacked("down_proj", "gate_proj", "up_proj"),
+    tokenizer=GLM4_MOE_TOKENIZER,
 )

@@ -16,6 +16,7 @@ from ollamaq.architectures.family import HEADS, Config, Named, key, with_row_ord
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import transposed, with_columns
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 BLOCK = 32
 """Weights that share a scale in MXFP4."""
@@ -113,5 +114,5 @@ GPT_OSS = replace(
     },
     gathered=in_blocks,
     extra=(),
-    llama_vocabulary=False,
+    tokenizer=GPT2_TOKENIZER,
 )

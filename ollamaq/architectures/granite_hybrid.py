@@ -11,6 +11,7 @@ from ollamaq.architectures.family import BOOL, Config, Shape, Split, key
 from ollamaq.architectures.granite_moe import GRANITE_MOE, shared
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.mamba import DT, IN_GROUPS, SSM, ssm_sizes
+from ollamaq.tokenizers.spec import GRANITE_HYBRID_TOKENIZER
 
 ATTENTION = {name: LLAMA.block[name] for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
 DENSE: dict[str, Shape] = {
@@ -98,4 +99,5 @@ GRANITE_HYBRID = replace(
         if is_hybrid(config)
         else (MODEL_ARCH.GRANITE_MOE if config.get("num_experts_per_tok") else MODEL_ARCH.GRANITE)
     ),
+    tokenizer=GRANITE_HYBRID_TOKENIZER,
 )

@@ -9,6 +9,7 @@ from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import HEADS, Config, Family, constant, head_width, key, rotary_pairs
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import LLAMA_TOKENIZER
 
 
 def rope_freqs(config: Config) -> Tensor | None:
@@ -72,5 +73,5 @@ LLAMA = Family(
     optional=("output",),
     rearranged={"attn_q": rotary_pairs("num_attention_heads"), "attn_k": rotary_pairs("num_key_value_heads")},
     extra=(rope_freqs,),
-    llama_vocabulary=True,
+    tokenizer=LLAMA_TOKENIZER,
 )

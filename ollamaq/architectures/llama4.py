@@ -12,6 +12,7 @@ from ollamaq.architectures.family import HEADS, Config, Shape, key, with_row_ord
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import transposed
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 
 def halves(tensor: Tensor, config: Config) -> dict[str, Tensor]:
@@ -77,5 +78,5 @@ LLAMA4 = replace(
         "experts.gate_up_proj": halves,
         "experts.down_proj": lambda tensor, config: {"ffn_down_exps": transposed(tensor)},
     },
-    llama_vocabulary=False,
+    tokenizer=GPT2_TOKENIZER,
 )

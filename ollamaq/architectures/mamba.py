@@ -8,6 +8,7 @@ from ollamaq.architectures.family import F32, FILE_TYPE, Computed, Config, Famil
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import minus_exp, reshaped
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import MAMBA2_TOKENIZER
 
 SSM: dict[str, Shape] = {
     "ssm_in": ("ssm_projected", "hidden_size"),
@@ -93,4 +94,5 @@ MAMBA2 = Family(
     optional=("output", "ssm_conv1d.bias"),
     rearranged=IN_GROUPS,
     renamed=DT,
+    tokenizer=MAMBA2_TOKENIZER,
 )

@@ -9,6 +9,7 @@ from gguf import MODEL_ARCH
 from ollamaq.architectures.family import F32, key
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import longrope
+from ollamaq.tokenizers.spec import SENTENCEPIECE_TOKENIZER
 
 MINICPM = replace(
     LLAMA,
@@ -21,5 +22,5 @@ MINICPM = replace(
         key("logit_scale", lambda config: config["hidden_size"] / config["dim_model_base"], type=F32),
     ),
     extra=(longrope("long"), longrope("short")),
-    llama_vocabulary=False,
+    tokenizer=SENTENCEPIECE_TOKENIZER,
 )

@@ -10,6 +10,7 @@ from ollamaq.architectures.experts import as_it_is, stacked
 from ollamaq.architectures.family import BOOL, F32, HEADS, Config, Shape, key
 from ollamaq.architectures.granite_hybrid import ATTENTION, GRANITE_HYBRID
 from ollamaq.architectures.mamba import SSM, ssm_sizes
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 KINDS = {
     **dict.fromkeys(("M", "mamba", "linear_attention"), "ssm"),
@@ -103,4 +104,5 @@ NEMOTRON_H = replace(
     gathered=stacked("down_proj", "up_proj"),
     skipped=("mtp.",),
     variant=lambda config: MODEL_ARCH.NEMOTRON_H_MOE if with_experts(config) else None,
+    tokenizer=GPT2_TOKENIZER,
 )

@@ -11,6 +11,7 @@ from ollamaq.architectures.experts import ROUTED, routed, stacked, without_ffn
 from ollamaq.architectures.family import F32, FILE_TYPE, HEADS, Config, Family, key, ordered, rotary
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import longrope
+from ollamaq.tokenizers.spec import PHI3_TOKENIZER
 
 
 def rotated(config: Config) -> int:
@@ -120,6 +121,7 @@ PHI3 = Family(
     },
     optional=("output",),
     extra=(longrope("long"), longrope("short")),
+    tokenizer=PHI3_TOKENIZER,
 )
 
 PHIMOE = replace(
@@ -152,4 +154,5 @@ PHIMOE = replace(
         **ROUTED,
     },
     gathered=stacked("w1", "w2", "w3"),
+    tokenizer=PHI3_TOKENIZER,
 )

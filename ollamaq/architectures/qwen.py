@@ -6,6 +6,7 @@ from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import Family
 from ollamaq.architectures.llama import LLAMA
+from ollamaq.tokenizers.spec import SENTENCEPIECE_OR_GPT2
 
 QWEN2 = Family(
     arch=MODEL_ARCH.QWEN2,
@@ -26,6 +27,7 @@ QWEN2 = Family(
     tensors=LLAMA.tensors,
     block=LLAMA.block,
     optional=LLAMA.optional,
+    tokenizer=SENTENCEPIECE_OR_GPT2,
 )
 
 QWEN3 = Family(
@@ -37,4 +39,5 @@ QWEN3 = Family(
     tensors=LLAMA.tensors,
     block={**LLAMA.block, "attn_q_norm": ("head_dim",), "attn_k_norm": ("head_dim",)},
     optional=LLAMA.optional,
+    tokenizer=SENTENCEPIECE_OR_GPT2,
 )

@@ -9,6 +9,7 @@ from gguf import MODEL_ARCH
 from ollamaq.architectures.experts import EXPERT_KEYS, ROUTED, as_it_is, gate_and_up, routed, stacked, without_ffn
 from ollamaq.architectures.family import HEADS, Shape
 from ollamaq.architectures.qwen import QWEN2, QWEN3
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 SHARED: dict[str, Shape] = {
     "ffn_gate_inp_shexp": (1, "hidden_size"),
@@ -44,6 +45,7 @@ QWEN2MOE = replace(
         "mlp.experts.gate_up_proj": gate_and_up("ffn_gate_exps", "ffn_up_exps"),
         "mlp.experts.down_proj": as_it_is("ffn_down_exps"),
     },
+    tokenizer=GPT2_TOKENIZER,
 )
 
 QWEN3MOE = replace(

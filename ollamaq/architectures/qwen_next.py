@@ -17,6 +17,7 @@ from ollamaq.architectures.mamba import DT, without_middle
 from ollamaq.architectures.qwen_moe import QWEN2MOE, SHARED
 from ollamaq.architectures.transforms import minus_exp, plus_one, with_columns
 from ollamaq.tensors import Tensor
+from ollamaq.tokenizers.spec import GPT2_TOKENIZER
 
 NORMS = (
     *("attn_norm", "post_attention_norm", "attn_q_norm", "attn_k_norm", "output_norm"),
@@ -152,6 +153,7 @@ QWEN3_NEXT = replace(
         "mtp.pre_fc_norm_hidden.": "model.layers.{num_hidden_layers}.hnorm.",
         "mtp.norm.": "model.layers.{num_hidden_layers}.shared_head.norm.",
     },
+    tokenizer=GPT2_TOKENIZER,
 )
 
 
@@ -220,6 +222,7 @@ QWEN3_5 = replace(
         else mixer(config, i)
     ),
     rearranged={**QWEN3_NEXT.rearranged, **REORDERED},
+    tokenizer=GPT2_TOKENIZER,
 )
 
 QWEN3_5_MOE = replace(
@@ -228,4 +231,5 @@ QWEN3_5_MOE = replace(
     classes=("Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM"),
     sizes=QWEN3_NEXT.sizes,
     block=QWEN3_NEXT.block,
+    tokenizer=GPT2_TOKENIZER,
 )

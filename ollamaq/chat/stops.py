@@ -9,6 +9,7 @@ from typing import Any
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses, token_text
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
+from ollamaq.tokenizers.added import listed
 
 ANSWER = "The answer that is looked for."
 
@@ -27,8 +28,7 @@ def stop_tokens(checkpoint: Checkpoint) -> tuple[Stop, ...]:
     Only tokens that were added to the vocabulary count: an id in a config may point at an ordinary word, at which an
     answer would be cut short.
     """
-    tokens = [token for token in checkpoint.tokenizer.get("added_tokens") or [] if isinstance(token, dict)]
-    added = {token["id"]: token["content"] for token in tokens if {"id", "content"} <= token.keys()}
+    added = listed(checkpoint)
     found: dict[str, Stop] = {}
     for text, origin in _named(checkpoint, added):
         if text and text in added.values():

@@ -19,9 +19,11 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 MODULES = "modules.json"
+ADDED_TOKENS, SPECIAL_TOKENS, TEKKEN = "added_tokens.json", "special_tokens_map.json", "tekken.json"
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
-MAX_BYTES = {TOKENIZER: 200_000_000, INDEX: 100_000_000}
+MAX_BYTES = {TOKENIZER: 200_000_000, TEKKEN: 200_000_000, INDEX: 100_000_000} | dict.fromkeys(SENTENCEPIECE, 50_000_000)
 MAX_BYTES_OTHERWISE = 10_000_000
 FENCE = "---"
 MAX_FRONT_MATTER = 100_000
@@ -39,7 +41,8 @@ class Checkpoint:
     ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
     ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
-    ``quantized`` says what was lost before the weights came here, if anything was.
+    ``quantized`` says what was lost before the weights came here, if anything was. ``sentencepiece`` is the content
+    of ``tokenizer.model`` (or of what it is called elsewhere).
     """
 
     path: Path
@@ -53,6 +56,10 @@ class Checkpoint:
     model_card: dict[str, Any]
     pooling: dict[str, Any] = field(default_factory=dict)
     quantized: str | None = None
+    sentencepiece: bytes = b""
+    added_tokens: dict[str, Any] = field(default_factory=dict)
+    special_tokens_map: dict[str, Any] = field(default_factory=dict)
+    tekken: dict[str, Any] = field(default_factory=dict)
 
     @property
     def chat_template(self) -> str | None:
@@ -70,24 +77,36 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
-    tokenizer = _json(path, TOKENIZER, needed="save the tokenizer beside the model: tokenizer.save_pretrained(...)")
+    vocabularies = [
+        name for name in (TOKENIZER, *SENTENCEPIECE, TEKKEN) if (path / name).is_symlink() or (path / name).exists()
+    ]
+    if not vocabularies:
+        raise ModelRefused(
+            f"{path} has no {TOKENIZER} and no {SENTENCEPIECE[0]}",
+            next_step="save the tokenizer beside the model: tokenizer.save_pretrained(...)",
+        )
+    sentencepiece = next((name for name in vocabularies if name in SENTENCEPIECE), None)
     tokenizer_config = _json(path, TOKENIZER_CONFIG)
     templates, template_files = _templates(path, tokenizer_config)
     pooling, modules = _pooling(path)
-    known = (CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, MODEL_CARD)
-    others = [name for name in (*known, *modules) if (path / name).exists()]
+    extras = (TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS, MODEL_CARD, *modules)
+    others = [name for name in (CONFIG, GENERATION, *vocabularies, *extras) if (path / name).exists()]
     return Checkpoint(
         path=path,
         files=tuple(path / name for name in (*others, *template_files, *weights)),
         tensors=tensors,
         config=config,
         generation_config=_json(path, GENERATION),
-        tokenizer=tokenizer,
+        tokenizer=_json(path, TOKENIZER),
         tokenizer_config=tokenizer_config,
         chat_templates=templates,
         model_card=_model_card(path),
         pooling=pooling,
         quantized=quantized,
+        sentencepiece=_bytes(path, sentencepiece) if sentencepiece else b"",
+        added_tokens=_json(path, ADDED_TOKENS),
+        special_tokens_map=_json(path, SPECIAL_TOKENS),
+        tekken=_json(path, TEKKEN),
     )
 
 
@@ -201,13 +220,25 @@ def _inside(path: Path, name: str) -> Path:
 
 
 def _text(path: Path, name: str) -> str:
-    file, limit = _inside(path, name), MAX_BYTES.get(name, MAX_BYTES_OTHERWISE)
     try:
-        if (size := file.stat().st_size) > limit:
-            raise ModelRefused(f"{file} has {size:,} bytes; {limit:,} are allowed", next_step="is this the right file?")
-        return file.read_text(encoding="utf-8")
+        return _sized(path, name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelRefused(f"cannot read {file}: {error}", next_step=AGAIN) from error
+        raise ModelRefused(f"cannot read {path / name}: {error}", next_step=AGAIN) from error
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        return _sized(path, name).read_bytes()
+    except OSError as error:
+        raise ModelRefused(f"cannot read {path / name}: {error}", next_step=AGAIN) from error
+
+
+def _sized(path: Path, name: str) -> Path:
+    """A file of the directory that is not too large to be read whole."""
+    file, limit = _inside(path, name), MAX_BYTES.get(name, MAX_BYTES_OTHERWISE)
+    if (size := file.stat().st_size) > limit:
+        raise ModelRefused(f"{file} has {size:,} bytes; {limit:,} are allowed", next_step="is this the right file?")
+    return file
 
 
 def _json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ollamaq.checkpoint import Checkpoint
+from ollamaq.tokenizers.spec import TokenizerSpec
+
 KEYS = {
     "bos": "bos_token_id",
     "eos": "eos_token_id",
@@ -39,33 +42,65 @@ class Roles:
             self.tokens[name] = token
 
 
-def special_tokens(
-    tokenizer: dict[str, Any], tokenizer_config: dict[str, Any], config: dict[str, Any]
-) -> tuple[dict[str, int], dict[str, bool]]:
-    """Token ids by role, and for each role whether the tokenizer adds it, in the converter's order."""
+def special_tokens(checkpoint: Checkpoint, spec: TokenizerSpec, limit: int) -> tuple[dict[str, int], dict[str, bool]]:
+    """Token ids (below ``limit``) by role, and for each role whether the tokenizer adds it, in the converter's order.
+
+    Raises:
+        KeyError: the family needs a token that the tokenizer has not.
+    """
+    tokenizer, tokenizer_config, config = checkpoint.tokenizer, checkpoint.tokenizer_config, checkpoint.config
     roles = Roles({key[:-6]: value for key, value in tokenizer_config.items() if key.endswith("_token")})
-    roles.default("bos", roles.tokens.get("cls"))
-    roles.default("eos", roles.tokens.get("sep"))
+    if tokenizer:
+        roles.default("bos", roles.tokens.get("cls"))
+        roles.default("eos", roles.tokens.get("sep"))
     post_processor = tokenizer.get("post_processor") or {}
     for processor in post_processor.get("processors", [post_processor]):
         if rule := PROCESSORS.get(processor.get("type")):
             rule(roles, processor)
+    listed: dict[str, Any] = {}
+    for token in tokenizer.get("added_tokens") or []:
+        listed.setdefault(token["content"], token["id"])
     ids: dict[str, int] = {}
+
+    def take(name: str, at: Any) -> None:
+        if isinstance(at, int) and 0 <= at < limit:
+            ids.setdefault(name, at)
+
     if tokenizer_config:
-        first: dict[str, Any] = {}
-        for token in tokenizer.get("added_tokens") or []:
-            first.setdefault(token["content"], token["id"])
         for name in roles.names:
             token = roles.tokens.get(name)
             text = token.get("content") if isinstance(token, dict) else token
-            if isinstance(text, str) and isinstance(first.get(text), int):
-                ids[name] = first[text]
             if isinstance(added := tokenizer_config.get(f"add_{name}_token"), bool):
                 roles.adds.setdefault(name, added)
+            if isinstance(text, str):
+                take(name, listed.get(text))
+    text_config = config.get("text_config") or {}
     for name in roles.names:
-        if isinstance(at := config.get(f"{name}_token_id"), int):
-            ids.setdefault(name, at)
+        at = config.get(f"{name}_token_id")
+        take(name, text_config.get(f"{name}_token_id") if at is None else at)
+    decoder = tokenizer_config.get("added_tokens_decoder") or {}
+    listed = {token["content"]: int(at) for at, token in decoder.items()} | listed
+    for name, text in spec.special.items():
+        take(name, listed[text])
+    if spec.eos in listed:
+        ids["eos"] = listed[spec.eos]
     return ids, roles.adds
+
+
+def normalizer_keys(normalizer: dict[str, Any] | None) -> dict[str, bool]:
+    """Whether a tokenizer.json's normalizer lowers case and strips accents, as far as it says so."""
+    match normalizer or {}:
+        case {"type": "Lowercase"}:
+            return {"normalizer.lowercase": True}
+        case {"type": "StripAccents"}:
+            return {"normalizer.strip_accents": True}
+        case {"type": "BertNormalizer", **rest}:
+            said = {f"normalizer.{name}": rest.get(name) for name in ("lowercase", "strip_accents")}
+            return {key: value for key, value in said.items() if value is not None}
+        case {"type": "Sequence", "normalizers": list(parts)}:
+            keys = {key: value for part in parts for key, value in normalizer_keys(part).items()}
+            return dict(sorted(keys.items()))
+    return {}
 
 
 def _byte_level(roles: Roles, processor: dict[str, Any]) -> None:
