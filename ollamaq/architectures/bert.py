@@ -10,7 +10,7 @@ from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import BOOL, STRING, Config, Family, Shape, key, with_row_order
 from ollamaq.tensors import Tensor
-from ollamaq.tokenizers.spec import BERT_TOKENIZER, MODERN_BERT_TOKENIZER
+from ollamaq.tokenizers.spec import BERT_TOKENIZER, MODERN_BERT_TOKENIZER, ROBERTA_TOKENIZER
 
 POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
@@ -85,6 +85,7 @@ ROBERTA = replace(
     ),
     rearranged={"position_embd": without_padding},
     renamed={"roberta.": ""},
+    tokenizer=ROBERTA_TOKENIZER,
 )
 
 TRAINED_FOR = {8192: 2048, 2048: 512}
