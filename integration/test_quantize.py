@@ -117,6 +117,7 @@ def test_an_importance_matrix_is_applied_as_llama_quantize_applies_it(experts, l
 
 SHAPES = {
     "grouped-query": {"head_count": 8, "head_count_kv": 2},
+    "8-heads-a-value": {"head_count": 8, "head_count_kv": 1},
     "tied": {"head_count": 4, "tied": True},
     "odd-rows": {"head_count": 4, "width": 288, "inner": 544},
     "rows-of-no-block": {"head_count": 4, "width": 72, "inner": 136},
