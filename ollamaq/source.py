@@ -41,14 +41,13 @@ class Source:
         if not self.adapters or not self.checkpoint:
             base = self.path if self.path.is_dir() else self.path.parent
             return {file.relative_to(base).as_posix(): file for file in self.files}
-        places = {f"adapter{i or ''}": adapter.path for i, adapter in enumerate(self.adapters)}
-        places["base"] = self.checkpoint.path
-        return {
-            f"{name}/{file.relative_to(place).as_posix()}": file
-            for name, place in places.items()
-            for file in self.files
-            if file.is_relative_to(place)
-        }
+        places = [(self.checkpoint.path, "base")]
+        places += [(adapter.path, f"adapter{i or ''}") for i, adapter in enumerate(self.adapters)]
+        found = {}
+        for file in self.files:
+            place, name = max((one for one in places if file.is_relative_to(one[0])), key=lambda one: len(one[0].parts))
+            found[f"{name}/{file.relative_to(place).as_posix()}"] = file
+        return found
 
     @property
     def n_bytes(self) -> int:

@@ -59,6 +59,8 @@ TOKENS = ".trainable_tokens_delta"
 BASE_LAYER = ".base_layer.weight"
 
 QUANTIFIER = re.compile(r"(?<!\\)[*+?{]")
+REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+"""A name on the Hugging Face Hub."""
 MAX_QUANTIFIERS, MAX_PATTERN = 3, 1000
 
 
@@ -106,9 +108,10 @@ class Adapter:
         return revision if isinstance(revision, str) and revision else None
 
     def names_base(self) -> dict[str, str]:
-        """The base's name and revision on the Hub, if that is what it names."""
-        said = {"base": self.base, "revision": self.revision}
-        return {} if Path(self.base or "/").is_absolute() else {key: text for key, text in said.items() if text}
+        """The base's name and revision on the Hub, if it has them."""
+        if not REPOSITORY.fullmatch(self.base or ""):
+            return {}
+        return {key: text for key, text in (("base", self.base), ("revision", self.revision)) if text}
 
     @property
     def keeps_tied(self) -> bool:

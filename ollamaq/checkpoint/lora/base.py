@@ -6,10 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from ollamaq.checkpoint.lora.adapter import Adapter, is_adapter
+from ollamaq.checkpoint.lora.adapter import REPOSITORY, Adapter, is_adapter
 from ollamaq.errors import ModelRefused
 
-REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 
@@ -25,7 +24,7 @@ def find_base(adapter: Adapter) -> Path:
     if "\0" not in name:
         for place in (adapter.path / name, Path(name).expanduser()):
             if (place / "config.json").exists() and not is_adapter(place):
-                return place
+                return place.resolve()
     cache = cache_directory()
     if found := _snapshot(cache, name, adapter.revision):
         return found

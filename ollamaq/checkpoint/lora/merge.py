@@ -21,7 +21,7 @@ from ollamaq.tensors import CASTS, Tensor
 
 HEAD = "lm_head.weight"
 EMBEDDINGS = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in)\.weight")
-HEADS = re.compile(r"(.*\.)?(lm_head|embed_out|output)\.weight")
+HEADS = re.compile(r"((language_)?model\.)?(lm_head|embed_out|output)\.weight")
 HEADLESS = ("gemma", "gemma2", "cohere", "cohere2")
 """Model types whose GGUF has no head beside the embedding."""
 
@@ -102,7 +102,7 @@ class _Placed:
             self._update(adapter, update)
 
     def result(self, adapters: Sequence[Adapter]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The merged tensors in the base's order (a head of its own last), and the config that fits them."""
+        """The merged tensors in the base's order (an added head first), and the config that fits them."""
         config = copy.deepcopy(self.base.config)
         if self.tied and self.embedding:
             self._head(self.embedding, any(adapter.keeps_tied for adapter in adapters), config)
@@ -127,7 +127,9 @@ class _Placed:
         if not same and not ours and not heads and HEAD in self.replaced and embedding in self.replaced:
             same = _equal(self.replaced[HEAD], self.replaced[embedding])
         if same:
-            self.replaced.pop(HEAD, None)
+            if HEAD in self.replaced:
+                self.replaced.setdefault(embedding, self.replaced.pop(HEAD))
+            ours[:] = ours or heads
             heads.clear()
             return
         if config.get("model_type") in HEADLESS:
@@ -135,7 +137,7 @@ class _Placed:
                 f"{self.base.path} has a head that shares the embedding's weights, of which only one was trained",
                 next_step="train without embed_tokens and lm_head, or with ensure_weight_tying",
             )
-        self.tensors[HEAD] = self.tensors[embedding]
+        self.tensors = {HEAD: self.tensors[embedding]} | self.tensors
         config["tie_word_embeddings"] = False
 
     def _original(self, name: str) -> Tensor:
