@@ -432,6 +432,15 @@ def test_a_weight_that_is_no_number_is_refused():
         parse_weighted("adapter=much")
 
 
+def test_an_adapter_is_merged_into_what_a_quantized_base_stands_for(base, adapter, write_safetensors):
+    codes, scales = np.arange(-8, 8, dtype=np.int8).reshape(4, 4), np.arange(1, 5, dtype=np.float32)
+    path = base({"q.weight": normal(4, 4)}, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    stored = {"q.weight": ("I8", (4, 4), codes.tobytes()), "q.SCB": ("F32", (4,), scales.tobytes())}
+    write_safetensors(path / "model.safetensors", stored)
+    ours = merged(path, adapter(on_q(1)))["q.weight"]
+    np.testing.assert_allclose(ours, codes * scales[:, None] / 127 + product(on_q(1)), rtol=1e-5, atol=1e-6)
+
+
 # Where the base is
 
 
