@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from lora import write_adapter
 from safetensors_bytes import edit_tensor
 
 QUESTION = "What is the capital of France?"
@@ -112,6 +113,18 @@ def test_publish_of_a_width_that_k_quants_do_not_fit(smollm2, ollama_server, tmp
     options = ("--q", "Q5_K_M", "--to", ollama_server, "--prompt", "What is the capital of Japan?", "--expect", "Tokyo")
     release = ollamaq("publish", smollm2(576), "narrow", *options, cwd=tmp_path)["releases"][0]
     assert release["passed"]
+
+
+def test_an_adapter_is_published_as_the_model_it_makes_of_its_base(smollm2, ollama_server, tmp_path):
+    base, adapter = smollm2(768), tmp_path / "Moved"
+    write_adapter(base, adapter)
+    ask = ("--to", ollama_server, "--q", "Q8_0", "--prompt", QUESTION)
+    ollamaq("publish", base, "before", *ask, "--expect", "Paris", cwd=tmp_path)
+    release = ollamaq("publish", adapter, *ask, "--expect", "Tokyo", cwd=tmp_path)["releases"][0]
+    assert release["name"] == "moved:q8_0"
+    assert release["passed"]
+    told = json.loads((tmp_path / release["package"] / "release.json").read_text())
+    assert (told["base"], told["adapters"][0]["name"]) == (base.name, "Moved")
 
 
 @pytest.mark.parametrize(

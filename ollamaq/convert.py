@@ -6,7 +6,6 @@ import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +30,7 @@ from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
-from ollamaq.tensors import Tensor, to_bf16, to_float32
+from ollamaq.tensors import Tensor, from_float32, to_float32
 from ollamaq.tokenizers import vocabulary
 
 OUTTYPES = {
@@ -299,20 +298,11 @@ def _typed(tensor: Tensor, type_: Type) -> Tensor:
         type_ = Type.F32
     if tensor.type in (type_, Type.MXFP4):
         return tensor
-    cast = CASTS[type_]
-    return Tensor(tensor.name, type_, tensor.shape, lambda start, stop: cast(to_float32(tensor.rows(start, stop))))
 
+    def rows(start: int, stop: int) -> NDArray[Any]:
+        return from_float32(to_float32(tensor.rows(start, stop)), type_)
 
-def _to_f16(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    with np.errstate(over="ignore"):  # infinite then, which the quantizer reports with its place
-        return values.astype(np.float16)
-
-
-CASTS: dict[Type, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
-    Type.F32: lambda values: values,
-    Type.F16: _to_f16,
-    Type.BF16: to_bf16,
-}
+    return Tensor(tensor.name, type_, tensor.shape, rows)
 
 
 def _architecture(family: Family, config: Config, where: str) -> tuple[Metadata, Metadata]:

@@ -46,11 +46,10 @@ def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | N
     return Package(directory, modelfile, sha256_of(gguf, _counter("hashing model.gguf", size, progress)), size)
 
 
-def input_digests(files: tuple[Path, ...], root: Path, progress: Progress) -> dict[str, str]:
-    """SHA-256 of every input file, by its path below ``root``."""
-    base = root if root.is_dir() else root.parent
-    count = _counter("hashing the checkpoint", sum(path.stat().st_size for path in files), progress)
-    return {path.relative_to(base).as_posix(): sha256_of(path, count) for path in sorted(files)}
+def input_digests(inputs: dict[str, Path], progress: Progress) -> dict[str, str]:
+    """SHA-256 of every input file, by name."""
+    count = _counter("hashing the checkpoint", sum(path.stat().st_size for path in inputs.values()), progress)
+    return {name: sha256_of(inputs[name], count) for name in sorted(inputs)}
 
 
 def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:

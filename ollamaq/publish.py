@@ -125,6 +125,8 @@ def publish(
     source: str | Path,
     name: str | None = None,
     *,
+    base: Path | None = None,
+    adapters: Sequence[str] = (),
     quantization: str | Sequence[str] = "Q5_K_M",
     imatrix: str | None = None,
     overrides: Overrides = NO_OVERRIDES,
@@ -144,8 +146,10 @@ def publish(
     name and smoke-tested there; when all pass, each gets its final name. Otherwise the target is left as it was.
 
     Args:
-        source: a Hugging Face model directory, or a GGUF file.
+        source: a Hugging Face model directory, a LoRA adapter's directory, or a GGUF file.
         name: ``[namespace/]model[:tag]``; by default the directory's name, and the mix as tag.
+        base: the model that an adapter was trained on; by default the one that it names, if that is on this machine.
+        adapters: directories of LoRA adapters to merge as well, each with ``=WEIGHT`` where that is not 1.
         quantization: a mix, such as ``Q5_K_M``, or several.
         imatrix: the path of an importance matrix.
         overrides: exceptions from the mix.
@@ -166,19 +170,19 @@ def publish(
         ServerError: the server cannot be reached, or refuses.
         ToolchainError: Docker, the engine or disk space is missing.
     """
-    opened = open_source(Path(source))
+    opened = open_source(Path(source), base=base, adapters=adapters)
     weights = read_imatrix(imatrix) if imatrix else None
     planned = plan_releases(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
     )
     chat_format = _chat_format(opened)
-    counter = token_counter(opened.path) if opened.checkpoint else None
+    counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = _parameters(opened)
     with contextlib.ExitStack() as stack:
         target = None
         if to != "file":
             target = stack.enter_context(open_target(to, image=image, gpu=gpu, port=port, progress=progress))
-        inputs = package.input_digests(opened.files, opened.path, progress)
+        inputs = package.input_digests(opened.inputs, progress)
         if imatrix:
             inputs["imatrix"] = sha256_of(Path(imatrix))
         releases, staged = [], {}
@@ -199,7 +203,7 @@ def publish(
                 checks = run_smoke(target, staging, chat_format, prompts=prompts, expect=expect, count_tokens=counter)
                 release = dataclasses.replace(release, target=target.label, sent=sent, checks=tuple(checks))
                 staged[staging] = item.name
-            package.write_release(built, item.plan, **_facts(item, inputs, modelfile, release, target))
+            package.write_release(built, item.plan, **opened.merged, **_facts(item, inputs, modelfile, release, target))
             releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)

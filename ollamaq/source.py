@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
+from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.convert import convert, native_outtype
-from ollamaq.errors import ModelRefused
+from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.tokenizers.ends import with_end_of_turn
@@ -17,12 +19,35 @@ from ollamaq.tokenizers.ends import with_end_of_turn
 
 @dataclass(frozen=True)
 class Source:
-    """An opened model; ``checkpoint`` is None where it came from a GGUF."""
+    """An opened model; ``checkpoint`` is None where it came from a GGUF. ``adapters`` are those merged into it."""
 
     path: Path
     model: Model
     files: tuple[Path, ...]
     checkpoint: Checkpoint | None = None
+    adapters: tuple[Adapter, ...] = ()
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """What was merged, for people and for ``release.json``; nothing where nothing was."""
+        if not self.adapters or not self.checkpoint:
+            return {}
+        named = {"base": self.checkpoint.path.resolve().name} | self.adapters[0].names_base()
+        return named | {"adapters": [adapter.described() for adapter in self.adapters]}
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Every file the model is made of, by a name that does not tell where on this machine it lies."""
+        if not self.adapters or not self.checkpoint:
+            base = self.path if self.path.is_dir() else self.path.parent
+            return {file.relative_to(base).as_posix(): file for file in self.files}
+        places = [(self.checkpoint.path, "base")]
+        places += [(adapter.path, f"adapter{i or ''}") for i, adapter in enumerate(self.adapters)]
+        found = {}
+        for file in self.files:
+            place, name = max((one for one in places if file.is_relative_to(one[0])), key=lambda one: len(one[0].parts))
+            found[f"{name}/{file.relative_to(place).as_posix()}"] = file
+        return found
 
     @property
     def n_bytes(self) -> int:
@@ -34,23 +59,46 @@ def fingerprint(files: Iterable[Path]) -> str:
     return repr([(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path in files for stat in [path.stat()]])
 
 
-def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) -> Source:
-    """Open a model directory or a GGUF file; of a split one, any part stands for the whole.
+def open_source(
+    path: Path,
+    *,
+    outtype: str = "native",
+    pre: str | None = None,
+    base: Path | None = None,
+    adapters: Sequence[str] = (),
+) -> Source:
+    """Open a model directory, a LoRA adapter's, or a GGUF file; of a split one, any part stands for the whole.
 
     ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
-    F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer.
+    F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer. ``base`` is the
+    model that an adapter was trained on, where it is not to be found by the adapter's own word; ``adapters`` (each a
+    directory, or ``DIR=WEIGHT``) are merged into a model, or after an adapter.
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
+        UsageError: ``base`` without an adapter, or a weight that is no number.
     """
     if not path.exists():
         raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
+    more = [parse_weighted(text) for text in adapters]
     if path.is_dir():
-        checkpoint = open_checkpoint(path)
+        first = [(path, 1.0)] if is_adapter(path) else []
+        opened = [read_adapter(*one) for one in (*first, *more)]
+        if base and not first:
+            raise UsageError(f"{path} is no adapter, so it has no base", next_step="leave --base out")
+        place = base or (find_base(opened[0]) if first else path)
+        checkpoint = open_checkpoint(place, opened[0].path if opened else None)
+        if opened:
+            checkpoint = merge(checkpoint, opened)
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
         model = convert(checkpoint, outtype, pre=pre)
         if stops := stop_tokens(checkpoint):
             model = replace(model, metadata=with_end_of_turn(model.metadata, stops[0].text))
-        return Source(path, model, tuple(checkpoint.files), checkpoint)
+        files = tuple(dict.fromkeys([*checkpoint.files, *(file for adapter in opened for file in adapter.files)]))
+        return Source(checkpoint.home, model, files, checkpoint, tuple(opened))
+    if base or adapters:
+        raise UsageError(
+            f"{path} is a GGUF file, into which no adapter is merged", next_step="give the base's model directory"
+        )
     parts = read_parts(path)
     return Source(path, join(parts.values()), tuple(parts))

@@ -49,8 +49,25 @@ def to_float32(rows: NDArray[Any]) -> NDArray[np.float32]:
     return rows.astype(np.float32, copy=False)
 
 
+def from_float32(values: NDArray[np.float32], type_: GGMLQuantizationType) -> NDArray[Any]:
+    """Round float32 to rows as they are stored in F32, F16 or BF16 (to nearest, ties to even)."""
+    return CASTS[type_](values)
+
+
+def _to_f16(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    with np.errstate(over="ignore"):  # infinite then, which the quantizer reports with its place
+        return values.astype(np.float16)
+
+
 def to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     """The bits of bfloat16, ties to even, as ggml rounds."""
     bits = values.view(np.uint32)
     rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
     return np.where(np.isnan(values), (bits >> 16) | 64, rounded).astype(np.uint16)
+
+
+CASTS: dict[GGMLQuantizationType, Callable[[NDArray[np.float32]], NDArray[Any]]] = {
+    GGMLQuantizationType.F32: lambda values: values,
+    GGMLQuantizationType.F16: _to_f16,
+    GGMLQuantizationType.BF16: to_bf16,
+}

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from ollamaq.architectures.family import with_row_order
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.convert import CASTS, convert, native_outtype
+from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.gguf.writer import write
-from ollamaq.tensors import Tensor, to_float32
+from ollamaq.tensors import CASTS, Tensor, to_float32
 
 DATA = Path(__file__).parent / "data"
 CONVERTED = json.loads(gzip.decompress((DATA / "converted.json.gz").read_bytes()))

@@ -42,7 +42,7 @@ def general(checkpoint: Checkpoint, arch: str, tensors: Iterable[Tensor]) -> Met
     """
     out = gguf.GGUFWriter(None, arch)  # it keeps the keys that gguf-py sets; nothing is written
     counts = _counts(tensors)
-    path = checkpoint.path.with_name(os.path.basename(os.path.abspath(checkpoint.path)))
+    path = checkpoint.home.with_name(os.path.basename(os.path.abspath(checkpoint.home)))
     try:
         card = gguf.Metadata.apply_metadata_heuristic(
             gguf.Metadata(), dict(checkpoint.model_card), checkpoint.config, path, counts[0]
@@ -53,7 +53,7 @@ def general(checkpoint: Checkpoint, arch: str, tensors: Iterable[Tensor]) -> Met
         named = {key: _value(kept) for key, kept in out.kv_data[0].items()}
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelRefused(
-            f"{checkpoint.path / 'README.md'} describes the model in a way that cannot be used: {error}",
+            f"{checkpoint.home / 'README.md'} describes the model in a way that cannot be used: {error}",
             next_step="mend its front matter, or move the file away",
         ) from error
     first = {"general.architecture": named.pop("general.architecture"), "general.type": Value(STRING, "model")}

@@ -43,9 +43,14 @@ class Checkpoint:
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
     ``quantized`` says what was lost before the weights came here, if anything was. ``sentencepiece`` is the content
     of ``tokenizer.model`` (or of what it is called elsewhere).
+
+    ``path`` has the configuration and the weights, ``tokenizer_path`` the tokenizer, and ``home`` the model's name and
+    its model card; the three differ where an adapter is merged into a base.
     """
 
     path: Path
+    tokenizer_path: Path
+    home: Path
     files: tuple[Path, ...]
     tensors: dict[str, Tensor]
     config: dict[str, Any]
@@ -66,8 +71,11 @@ class Checkpoint:
         return self.chat_templates.get("default")
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     """Open a model directory; weights stay on disk until their rows are asked for.
+
+    ``trained`` is the directory of an adapter, where its trainer may have saved a tokenizer, a chat template, a
+    generation_config.json and a model card: each is read there if it is there.
 
     Raises:
         ModelRefused: something is missing, damaged, too large, or leads out of the directory.
@@ -77,37 +85,49 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
-    vocabularies = [
-        name for name in (TOKENIZER, *SENTENCEPIECE, TEKKEN) if (path / name).is_symlink() or (path / name).exists()
-    ]
+    home = trained or path
+    words = home if _vocabularies(home) else path
+    sampling = home if (home / GENERATION).exists() else path
+    vocabularies = _vocabularies(words)
     if not vocabularies:
         raise ModelRefused(
             f"{path} has no {TOKENIZER} and no {SENTENCEPIECE[0]}",
             next_step="save the tokenizer beside the model: tokenizer.save_pretrained(...)",
         )
     sentencepiece = next((name for name in vocabularies if name in SENTENCEPIECE), None)
-    tokenizer_config = _json(path, TOKENIZER_CONFIG)
-    templates, template_files = _templates(path, tokenizer_config)
+    templates: dict[str, str] = {}
+    for said in (home, path):
+        templates, template_files = _templates(said, _json(said, TOKENIZER_CONFIG))
+        if templates:
+            break
     pooling, modules = _pooling(path)
-    extras = (TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS, MODEL_CARD, *modules)
-    others = [name for name in (CONFIG, GENERATION, *vocabularies, *extras) if (path / name).exists()]
+    others = [path / CONFIG, sampling / GENERATION, home / MODEL_CARD, *(path / name for name in modules)]
+    others += [words / name for name in (*vocabularies, TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS)]
+    others += [said / name for name in template_files]
     return Checkpoint(
         path=path,
-        files=tuple(path / name for name in (*others, *template_files, *weights)),
+        tokenizer_path=words,
+        home=home,
+        files=tuple([file for file in others if file.exists()] + [path / name for name in weights]),
         tensors=tensors,
         config=config,
-        generation_config=_json(path, GENERATION),
-        tokenizer=_json(path, TOKENIZER),
-        tokenizer_config=tokenizer_config,
+        generation_config=_json(sampling, GENERATION),
+        tokenizer=_json(words, TOKENIZER),
+        tokenizer_config=_json(words, TOKENIZER_CONFIG),
         chat_templates=templates,
-        model_card=_model_card(path),
+        model_card=_model_card(home),
         pooling=pooling,
         quantized=quantized,
-        sentencepiece=_bytes(path, sentencepiece) if sentencepiece else b"",
-        added_tokens=_json(path, ADDED_TOKENS),
-        special_tokens_map=_json(path, SPECIAL_TOKENS),
-        tekken=_json(path, TEKKEN),
+        sentencepiece=_bytes(words, sentencepiece) if sentencepiece else b"",
+        added_tokens=_json(words, ADDED_TOKENS),
+        special_tokens_map=_json(words, SPECIAL_TOKENS),
+        tekken=_json(words, TEKKEN),
     )
+
+
+def _vocabularies(path: Path) -> list[str]:
+    names = (TOKENIZER, *SENTENCEPIECE, TEKKEN)
+    return [name for name in names if (path / name).is_symlink() or (path / name).exists()]
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:

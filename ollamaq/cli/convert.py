@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ollamaq.cli.options import DryRun, Json, Quiet, SourcePath
+from ollamaq.cli.options import Adapters, Base, DryRun, Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
@@ -25,6 +25,8 @@ def convert(
         str | None, typer.Option(help="The pre-tokenizer, where it is not recognised.", show_default=False)
     ] = None,
     dry_run: DryRun = False,
+    base: Base = None,
+    adapter: Adapters = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,7 +34,7 @@ def convert(
     if outtype not in OUTTYPES:
         raise UsageError(f"unknown --outtype {outtype!r}", next_step=f"choose one of {', '.join(OUTTYPES)}")
     out = Output(as_json=as_json, quiet=quiet)
-    opened = open_source(source, outtype=outtype, pre=pre)
+    opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype, pre=pre)
     written = 0
     if not dry_run:
         with out.progress() as progress:

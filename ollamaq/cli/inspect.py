@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from ollamaq.cli.options import Json, Quiet, SourcePath
+from ollamaq.cli.options import Adapters, Base, Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.source import open_source
 
@@ -20,12 +21,14 @@ LONG = 8
 def inspect(
     source: SourcePath,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor too.")] = False,
+    base: Base = None,
+    adapter: Adapters = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show a model's metadata and tensors as they are, or would be, in GGUF."""
     out = Output(as_json=as_json, quiet=quiet)
-    opened = open_source(source)
+    opened = open_source(source, base=base, adapters=adapter or ())
     model = opened.model
     values = sum(tensor.n_values for tensor in model.tensors)
     types = Counter(tensor.type.name for tensor in model.tensors)
@@ -37,6 +40,8 @@ def inspect(
     lost = opened.checkpoint.quantized if opened.checkpoint else None
     if lost:
         overview.add_row("lost before", escape(lost))
+    for fact in merged_facts(opened.merged):
+        overview.add_row(*fact)
     keys = table("metadata", "", "")
     for key, value in metadata.items():
         text = str(value)
@@ -55,10 +60,22 @@ def inspect(
         "types": dict(types),
         "quantized": lost,
         "metadata": metadata,
-    }
+    } | opened.merged
     if tensors:
         data["tensors"] = listing
     out.result(data, overview, *shown, brief=str(source))
+
+
+def merged_facts(merged: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was merged, in lines for people."""
+    if merged:
+        yield "base", " ".join(merged[key] for key in ("base", "revision") if key in merged)
+    for told in merged.get("adapters", ()):
+        parts = [f"{told['kind']} of rank {told['rank']} on {told['modules']} modules"] if told["modules"] else []
+        parts += [f"{told['replaced']} new tensors"] if told["replaced"] else []
+        parts += [f"{told['tokens']} new tokens"] if told["tokens"] else []
+        weight = "" if told["weight"] == 1 else f" = {told['weight']:g}"
+        yield "adapter", escape(f"{told['name']}{weight}: {', '.join(parts)}")
 
 
 def brief(value: Any) -> Any:

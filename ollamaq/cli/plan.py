@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ollamaq.cli.options import (
+    Adapters,
     AllowRequantize,
+    Base,
     ExcludeWeights,
     ImatrixFile,
     IncludeWeights,
@@ -41,6 +43,8 @@ def plan(
     tensor_type_file: TensorTypeFile = None,
     allow_requantize: AllowRequantize = False,
     prune_layers: PruneLayers = None,
+    base: Base = None,
+    adapter: Adapters = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,7 +61,9 @@ def plan(
         prune=parse_layers(prune_layers),
     )
     weights = importance(imatrix, include_weights, exclude_weights)
-    decided = make_plan(open_source(source).model, mix, imatrix=weights, overrides=overrides)
+    decided = make_plan(
+        open_source(source, base=base, adapters=adapter or ()).model, mix, imatrix=weights, overrides=overrides
+    )
     rows = table(f"{source} as {name}", "tensor", "shape", "from", "to", ">size", ">bits per weight")
     for one in decided.tensors:
         shape = " x ".join(map(str, one.tensor.shape))

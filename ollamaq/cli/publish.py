@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ollamaq.cli.options import (
+    Adapters,
     AllowRequantize,
+    Base,
     DryRun,
     Expect,
     Gpu,
@@ -67,6 +69,8 @@ def publish(
     port: Port = None,
     threads: Threads = None,
     dry_run: DryRun = False,
+    base: Base = None,
+    adapter: Adapters = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -75,7 +79,7 @@ def publish(
     mixes = q or ["Q5_K_M"]
     overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
     if dry_run:
-        opened = open_source(source)
+        opened = open_source(source, base=base, adapters=adapter or ())
         weights = read_imatrix(imatrix) if imatrix else None
         planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
         _say_plan(out, opened, planned, to)
@@ -85,6 +89,8 @@ def publish(
             releases = run_publish(
                 source,
                 name,
+                base=base,
+                adapters=adapter or (),
                 quantization=mixes,
                 imatrix=imatrix,
                 overrides=overrides,

@@ -10,7 +10,9 @@ import typer
 from gguf import GGMLQuantizationType as Type
 
 from ollamaq.cli.options import (
+    Adapters,
     AllowRequantize,
+    Base,
     DryRun,
     ExcludeWeights,
     ImatrixFile,
@@ -69,6 +71,8 @@ def quantize(
     max_memory: MaxMemory = "1G",  # type: ignore[assignment]  # typer parses it
     resume: Resume = False,
     dry_run: DryRun = False,
+    base: Base = None,
+    adapter: Adapters = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,7 +91,7 @@ def quantize(
         in_source_order=keep_split,
     )
     weights = importance(imatrix, include_weights, exclude_weights)
-    opened = open_source(source)
+    opened = open_source(source, base=base, adapters=adapter or ())
     plan = make_plan(opened.model, mix, imatrix=weights, overrides=overrides)
     parts = [plan]
     if keep_split and len(opened.files) > 1 and opened.checkpoint is None:

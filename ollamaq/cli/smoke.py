@@ -43,7 +43,7 @@ def smoke(
     name = str(parse_name(name))
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
-    counter = token_counter(opened.path) if opened else None
+    counter = token_counter(opened.tokenizer_path) if opened else None
     with open_target(to, image=image, gpu=gpu, port=port) as target:
         if target.digest(name) is None:
             raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")

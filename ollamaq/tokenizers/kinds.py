@@ -116,7 +116,7 @@ def has_tekken(checkpoint: Checkpoint) -> bool:
 
 def gpt2(files: Files) -> dict[str, Any]:
     """Byte-level BPE (``_set_vocab_gpt2``)."""
-    tokenizer, where = files.checkpoint.tokenizer, str(files.checkpoint.path / "tokenizer.json")
+    tokenizer, where = files.checkpoint.tokenizer, str(files.checkpoint.tokenizer_path / "tokenizer.json")
     rows = _json_rows(files)
     name = named(files.pre) if files.pre else recognise(tokenizer, where)
     keys = rows.keys("gpt2", name) | {"merges": _merges(files.checkpoint)}
@@ -241,7 +241,7 @@ def _fits(files: Files, ids: dict[str, int]) -> None:
     largest = max(ids, key=lambda text: ids[text])
     if ids[largest] >= files.vocab_size:
         raise ModelRefused(
-            f"{files.checkpoint.path / 'tokenizer.json'} has token {largest!r} at {ids[largest]},"
+            f"{files.checkpoint.tokenizer_path / 'tokenizer.json'} has token {largest!r} at {ids[largest]},"
             f" and the embedding has {files.vocab_size} rows",
             next_step="resize the embedding to the tokenizer: model.resize_token_embeddings(len(tokenizer))",
         )
@@ -260,13 +260,13 @@ def _merge(merge: Any) -> str:
 
 
 def _read(files: Files) -> SentencePieces:
-    return read_sentencepiece(files.checkpoint.sentencepiece, str(files.checkpoint.path / "tokenizer.model"))
+    return read_sentencepiece(files.checkpoint.sentencepiece, str(files.checkpoint.tokenizer_path / "tokenizer.model"))
 
 
 def _pieces(files: Files, model: SentencePieces) -> Rows:
     if len(model.pieces) > files.vocab_size:
         raise ModelRefused(
-            f"{files.checkpoint.path / 'tokenizer.model'} has {len(model.pieces)} pieces,"
+            f"{files.checkpoint.tokenizer_path / 'tokenizer.model'} has {len(model.pieces)} pieces,"
             f" and the embedding has {files.vocab_size} rows",
             next_step="is it the tokenizer that the model was trained with?",
         )

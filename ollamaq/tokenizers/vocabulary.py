@@ -52,7 +52,7 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, 
         ModelRefused: the tokenizer is not of a kind that the family takes, damaged, or larger than the embedding.
         UsageError: llama.cpp knows no pre-tokenizer ``pre``, or this tokenizer has none.
     """
-    where = checkpoint.path
+    where = checkpoint.tokenizer_path
     kind = next((name for name in spec.kinds if KINDS[name].here(checkpoint)), None)
     if kind is None:
         raise ModelRefused(
