@@ -11,6 +11,7 @@ from typing import Any
 
 import gguf
 
+from ollamaq.checkpoint.mlx_names import with_usual_names
 from ollamaq.checkpoint.pickled import read_pickled
 from ollamaq.checkpoint.quantized import restored
 from ollamaq.checkpoint.safetensors import read_safetensors
@@ -40,7 +41,8 @@ FOREIGN = {
 """Other weights, and what to do instead."""
 
 MAX_BYTES = {
-    **{TOKENIZER: 200_000_000, TEKKEN: 200_000_000},
+    TOKENIZER: 200_000_000,
+    TEKKEN: 200_000_000,
     **{f"{weights}{INDEX}": 100_000_000 for weights in READERS},
     **dict.fromkeys(SENTENCEPIECE, 50_000_000),
 }
@@ -97,6 +99,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
+    tensors = with_usual_names(tensors, path)
     vocabularies = [
         name for name in (TOKENIZER, *SENTENCEPIECE, TEKKEN) if (path / name).is_symlink() or (path / name).exists()
     ]
