@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
+from ollamaq.checkpoint.hub import fetched
 from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Model
@@ -35,14 +36,16 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def open_source(path: Path, *, outtype: str = "native", pre: str | None = None) -> Source:
-    """Open a model directory or a GGUF file; of a split one, any part stands for the whole.
+    """Open a model directory, ``hf://org/name``, or a GGUF file; of a split one, any part stands for the whole.
 
     ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
     F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer.
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
+        UsageError, ServerError: ``hf://`` is misspelt, or the model cannot be fetched.
     """
+    path = fetched(path)
     if not path.exists():
         raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
     if path.is_dir():

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 Mix = Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")]
-SourcePath = Annotated[Path, typer.Argument(help="A Hugging Face model directory, or a GGUF file.", show_default=False)]
+SourcePath = Annotated[
+    Path,
+    typer.Argument(
+        help="A Hugging Face model directory, hf://org/name or hf://org/name@revision, or a GGUF file.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
