@@ -162,6 +162,18 @@ def _resumed(new: NewFile, path: Path, resume: str, size: int, stack: contextlib
     return NewFile(new.file, frozenset(), journal)
 
 
+def own_name(path: Path) -> str:
+    """What a path is called: its last part, that of a link and not of what it leads to.
+
+    A snapshot in Hugging Face's cache (``models--org--name/snapshots/<commit>``) has its repository's name.
+    """
+    path = Path(os.path.abspath(path))
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rpartition("--")[2]
+    return path.name
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file, or nothing."""
     with new_file(path) as new:

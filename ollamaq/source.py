@@ -9,6 +9,7 @@ from typing import Any
 
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
+from ollamaq.checkpoint.hub import fetched
 from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused, UsageError
@@ -67,7 +68,7 @@ def open_source(
     base: Path | None = None,
     adapters: Sequence[str] = (),
 ) -> Source:
-    """Open a model directory, a LoRA adapter's, or a GGUF file; of a split one, any part stands for the whole.
+    """Open a model directory, a LoRA adapter's, ``hf://org/name``, or a GGUF file; any part of a split one will do.
 
     ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
     F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer. ``base`` is the
@@ -76,8 +77,10 @@ def open_source(
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
-        UsageError: ``base`` without an adapter, or a weight that is no number.
+        UsageError: ``base`` without an adapter, a weight that is no number, or ``hf://`` is misspelt.
+        ServerError: a model of the Hub cannot be fetched.
     """
+    path = fetched(path)
     if not path.exists():
         raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
     more = [parse_weighted(text) for text in adapters]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -167,11 +168,22 @@ def test_an_index_of_another_form_is_refused(content, tiny_checkpoint):
     refusal(path, "has no weight_map|is not a JSON object")
 
 
-def test_pickled_weights_are_not_opened(tiny_checkpoint):
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("consolidated.safetensors", "Hugging Face format"),
+        ("model-00001-of-00002.safetensors", r"index\.json with its shards"),
+        ("model-Q8_0.gguf", "give the GGUF file itself"),
+        ("weights.npz", "newer mlx-lm"),
+        ("training_args.bin", r"pytorch_model\.bin"),
+        ("last.pt", "convert to safetensors"),
+    ],
+)
+def test_weights_of_another_format_are_named(name, step, tiny_checkpoint):
     path = tiny_checkpoint()
-    (path / WEIGHTS).rename(path / "pytorch_model.bin")
-    refused = refusal(path, r"has no model\.safetensors, and pytorch_model\.bin could run code")
-    assert "convert to safetensors" in refused.next_step
+    (path / WEIGHTS).rename(path / name)
+    refused = refusal(path, rf"has no model\.safetensors, and {name} is not read in its place")
+    assert re.search(step, refused.next_step)
 
 
 def test_what_is_no_directory_is_refused(tmp_path):

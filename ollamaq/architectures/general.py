@@ -5,7 +5,6 @@ The guesses are gguf-py's (``gguf/metadata.py``), on which llama.cpp's converter
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import gguf
@@ -13,6 +12,7 @@ from gguf import GGUFValueType
 
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
+from ollamaq.files import own_name
 from ollamaq.gguf.model import Metadata, Value
 from ollamaq.tensors import Tensor
 
@@ -42,7 +42,7 @@ def general(checkpoint: Checkpoint, arch: str, tensors: Iterable[Tensor]) -> Met
     """
     out = gguf.GGUFWriter(None, arch)  # it keeps the keys that gguf-py sets; nothing is written
     counts = _counts(tensors)
-    path = checkpoint.home.with_name(os.path.basename(os.path.abspath(checkpoint.home)))
+    path = checkpoint.home.with_name(own_name(checkpoint.home))
     try:
         card = gguf.Metadata.apply_metadata_heuristic(
             gguf.Metadata(), dict(checkpoint.model_card), checkpoint.config, path, counts[0]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gguf
 
+from ollamaq.checkpoint.mlx_names import with_usual_names
+from ollamaq.checkpoint.pickled import read_pickled
 from ollamaq.checkpoint.quantized import restored
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, PICKLED, INDEX = "model.safetensors", "pytorch_model.bin", ".index.json"
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 MODULES = "modules.json"
@@ -23,7 +26,26 @@ ADDED_TOKENS, SPECIAL_TOKENS, TEKKEN = "added_tokens.json", "special_tokens_map.
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
-MAX_BYTES = {TOKENIZER: 200_000_000, TEKKEN: 200_000_000, INDEX: 100_000_000} | dict.fromkeys(SENTENCEPIECE, 50_000_000)
+Reader = Callable[[Path], dict[str, Tensor]]
+READERS: dict[str, Reader] = {WEIGHTS: read_safetensors, PICKLED: read_pickled}
+"""By the name of a model's only file of weights; an index of several has that name and ``INDEX`` after it."""
+FOREIGN = {
+    "consolidated*": "take the model's weights in the Hugging Face format: model.safetensors",
+    "*.safetensors": f"give a model's {WEIGHTS}, or {WEIGHTS}{INDEX} with its shards",
+    "*.gguf": "give the GGUF file itself",
+    "*.npz": "save the model again with a newer mlx-lm",
+    "*.bin": f"give a model's {PICKLED}, or {PICKLED}{INDEX} with its shards",
+    "*.pt": "convert to safetensors: model.save_pretrained(...)",
+    "*.pth": "convert to safetensors: model.save_pretrained(...)",
+}
+"""Other weights, and what to do instead."""
+
+MAX_BYTES = {
+    TOKENIZER: 200_000_000,
+    TEKKEN: 200_000_000,
+    **{f"{weights}{INDEX}": 100_000_000 for weights in READERS},
+    **dict.fromkeys(SENTENCEPIECE, 50_000_000),
+}
 MAX_BYTES_OTHERWISE = 10_000_000
 FENCE = "---"
 MAX_FRONT_MATTER = 100_000
@@ -85,6 +107,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
+    tensors = with_usual_names(tensors, path)
     home = trained or path
     words = home if _vocabularies(home) else path
     sampling = home if (home / GENERATION).exists() else path
@@ -131,39 +154,37 @@ def _vocabularies(path: Path) -> list[str]:
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    if (path / INDEX).exists():
-        return _shards(path)
-    if (path / WEIGHTS).exists():
-        return read_safetensors(_inside(path, WEIGHTS)), [WEIGHTS]
-    pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))), None)
-    if pickled:
-        raise ModelRefused(
-            f"{path} has no {WEIGHTS}, and {pickled} could run code when it is opened",
-            next_step="convert to safetensors: model.save_pretrained(..., safe_serialization=True)",
-        )
+    for weights, read in READERS.items():
+        if (path / f"{weights}{INDEX}").exists():
+            return _shards(path, f"{weights}{INDEX}", read)
+        if (path / weights).exists():
+            return read(_inside(path, weights)), [weights]
+    for pattern, step in FOREIGN.items():
+        if other := next((file.name for file in sorted(path.glob(pattern))), None):
+            raise ModelRefused(f"{path} has no {WEIGHTS}, and {other} is not read in its place", next_step=step)
     raise ModelRefused(f"{path} has no {WEIGHTS}", next_step="give the directory that save_pretrained wrote")
 
 
-def _shards(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of every file that the index names, sorted by file and name, and those files."""
-    where = _json(path, INDEX).get("weight_map")
+def _shards(path: Path, index: str, read: Reader) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of every file that the index names, file by file in the order of their names, and those files."""
+    where = _json(path, index).get("weight_map")
     if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
-        raise ModelRefused(f"{path / INDEX} has no weight_map of file names", next_step=AGAIN)
+        raise ModelRefused(f"{path / index} has no weight_map of file names", next_step=AGAIN)
     shards = sorted(set(where.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        for name, tensor in read_safetensors(_inside(path, shard)).items():
+        for name, tensor in read(_inside(path, shard)).items():
             if where.get(name) != shard:
                 raise ModelRefused(
-                    f"{path / shard} has tensor {name!r}, which {INDEX} has in {where.get(name, 'no file')!r}",
+                    f"{path / shard} has tensor {name!r}, which {index} has in {where.get(name, 'no file')!r}",
                     next_step=AGAIN,
                 )
             tensors[name] = tensor
     if missing := next((name for name in where if name not in tensors), None):
         raise ModelRefused(
-            f"{path / where[missing]} lacks tensor {missing!r}, which {INDEX} has there", next_step=AGAIN
+            f"{path / where[missing]} lacks tensor {missing!r}, which {index} has there", next_step=AGAIN
         )
-    return tensors, [*shards, INDEX]
+    return tensors, [*shards, index]
 
 
 def _templates(path: Path, tokenizer_config: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -223,7 +244,7 @@ def _model_card(path: Path) -> dict[str, Any]:
 def _inside(path: Path, name: str) -> Path:
     """A file of the directory. A link may lead into the blobs of the same Hugging Face cache, nowhere else."""
     if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-        raise ModelRefused(f"{path / INDEX} names {name!r}, outside of the directory", next_step=AGAIN)
+        raise ModelRefused(f"{path} names the file {name!r}, outside of the directory", next_step=AGAIN)
     root = path.resolve()
     allowed = [root]
     if root.parent.name == "snapshots":

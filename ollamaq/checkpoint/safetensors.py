@@ -121,10 +121,15 @@ def _tensor(file: ReadOnlyFile, name: str, entry: Any, start: int) -> tuple[Tens
         raise _damaged(file.path, f"has tensor {name!r} at bytes {begin} to {stop} of its {file.size - start}")
     if stop - begin != math.prod(shape) * size:
         raise _damaged(file.path, f"has {stop - begin} bytes for tensor {name!r} of shape {shape} in {dtype}")
-    rows: Rows = partial(_rows, file, start + begin, shape[-1] if shape else 1, stored)
+    rows = stored_rows(file, start + begin, tuple(shape), stored)
     if dtype in EIGHT_BITS:
         rows = partial(_looked_up, EIGHT_BITS[dtype], rows)
     return Tensor(name, type_, tuple(shape), rows), (start + begin, start + stop)
+
+
+def stored_rows(file: ReadOnlyFile, offset: int, shape: tuple[int, ...], dtype: type[np.generic]) -> Rows:
+    """The rows of a tensor that lies in a file from byte ``offset`` on."""
+    return partial(_rows, file, offset, shape[-1] if shape else 1, dtype)
 
 
 def _rows(file: ReadOnlyFile, offset: int, row: int, dtype: type[np.generic], start: int, stop: int) -> NDArray[Any]:

@@ -11,7 +11,9 @@ import typer
 Mix = Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")]
 SourcePath = Annotated[
     Path,
-    typer.Argument(help="A Hugging Face model directory, a LoRA adapter's, or a GGUF file.", show_default=False),
+    typer.Argument(
+        help="A Hugging Face model directory, a LoRA adapter's, hf://org/name, or a GGUF file.", show_default=False
+    ),
 ]
 Base = Annotated[
     Path | None,

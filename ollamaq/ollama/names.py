@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ollamaq.errors import UsageError
+from ollamaq.files import own_name
 
 MAX_PART = 80
 STAGING = "staging-"
@@ -106,8 +106,8 @@ def staging_name(name: str, token: str) -> str:
 
 
 def _valid(directory: Path) -> str:
-    path = Path(os.path.abspath(directory))  # a link's own name, not that of what it leads to
-    stem = path.stem if path.suffix.lower() == ".gguf" else path.name
+    name = Path(own_name(directory))
+    stem = name.stem if name.suffix.lower() == ".gguf" else name.name
     valid = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:MAX_PART]
     if not valid:
         raise UsageError(
