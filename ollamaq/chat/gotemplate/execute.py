@@ -413,7 +413,7 @@ class _State:
         except CallError as error:
             said = str(error)
             if name == "call" and said.startswith("non-function"):
-                callee = str(args[0]) if args else f"<{values[0].type.name} Value>" if values[0] else "<invalid Value>"
+                callee = str(args[0]) if args else _string(values[0])
                 said = said.replace('""', callee, 1)
             self.fail(f"error calling {name}: {said}", whole)
         if made is not None and made.type.kind == "string":
@@ -466,3 +466,9 @@ class _State:
             self.fail(f"wrong type for value; expected {type_.name}; got {inside.type.name}")
         return inside
 
+
+def _string(value: Argument) -> str:
+    """``reflect.Value.String``."""
+    if value is not None and value.type.kind == "string":
+        return decode(value.data)
+    return f"<{value.type.name if value else 'invalid'} Value>"

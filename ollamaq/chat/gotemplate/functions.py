@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ollamaq.chat.gotemplate.marshal import marshal
 from ollamaq.chat.gotemplate.printing import printable, sprint, sprintf, sprintln
-from ollamaq.chat.gotemplate.text import is_print, quote, runes
+from ollamaq.chat.gotemplate.text import decode, is_print, quote, runes
 from ollamaq.chat.gotemplate.types import ANY, BOOL, INT, STRING, UINT8, Type, Value, concrete, indirect, is_true
 
 Argument = Value | None
@@ -34,7 +34,7 @@ def _name(value: Argument) -> str:
 
 
 def _shown(value: Argument) -> str:
-    return sprint([value]).decode(errors="replace")
+    return decode(sprintf(b"%s", [value]))
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _slice(item: Argument, *indexes: Argument) -> Argument:
         raise CallError("cannot 3-index slice a string")
     if item.type.kind not in ("slice", "string"):
         raise CallError(f"can't slice item of type {item.type.name}")
-    data = item.data or item.type.zero() or []
+    data = [] if item.data is None else item.data
     ends = [0, len(data), len(data)]
     for place, index in enumerate(indexes):
         ends[place] = _at(index, len(data))
@@ -142,7 +142,7 @@ def _same(first: Argument, other: Argument) -> bool:
         return bool(first.data == other.data)
     if first and other and first.type.kind != other.type.kind:
         raise CallError(
-            f"non-comparable types {_shown(first)}: {first.type.name}, {other.type.name}: {_shown(other)}"
+            f"non-comparable types {_shown(first)}: {first.type.name}, {other.type.name}: {decode(sprint([other]))}"
         )
     empty = [value is None or (value.type.kind != "struct" and value.data is None) for value in (first, other)]
     if any(empty):

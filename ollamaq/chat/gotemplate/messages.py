@@ -83,7 +83,9 @@ CALLED = Type(
     "template.templateToolCallFunction",
     fields=(Field("Index", INT, "index"), Field("Name", STRING, "name"), Field("Arguments", ARGUMENTS, "arguments")),
 )
-CALL = Type("struct", "template.templateToolCall", fields=(Field("ID", STRING, "id"), Field("Function", CALLED, "function")))
+CALL = Type(
+    "struct", "template.templateToolCall", fields=(Field("ID", STRING, "id"), Field("Function", CALLED, "function"))
+)
 MESSAGE = Type(
     "struct",
     "template.templateMessage",
@@ -168,6 +170,7 @@ def messages_of(messages: Any) -> list[dict[str, Any]]:
     read = _read(slice_of(MESSAGE), messages, "messages")
     for message in read or ():
         message["Role"] = encode(message["Role"].decode().lower())
+        message["ToolCalls"] = message["ToolCalls"] or None
     return read or []
 
 

@@ -287,7 +287,7 @@ class Printer:
         sign = "-" if negative else "+" if flags.plus else " " if flags.space else ""
         if shown in ("inf", "nan"):
             named = {"inf": "+Inf", "nan": "NaN"}[shown]
-            self.pad((("-Inf" if negative else sign + named.lstrip("+") if sign else named)).encode(), zero=False)
+            self.pad(("-Inf" if negative else sign + named.lstrip("+") if sign else named).encode(), zero=False)
         elif sign and flags.zero and not flags.minus and flags.width and flags.width > len(shown) + 1:
             self.out += sign.encode() + shown.rjust(flags.width - 1, "0").encode()
         else:
