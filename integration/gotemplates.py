@@ -45,11 +45,11 @@ NAMES = ("System", "Messages", "Tools", "Response", "Prompt", "Think", "ThinkLev
 CONSTANTS = ('"user"', '"assistant"', '"system"', '"tool"', '""', '"a<b>&\\"é\\n"', '`raw`', "'x'", "'\\n'", "0", "1",
              "2", "-1", "1.5", "0x10", "1e3", "1_0", "0b1", "07", "true", "false", "nil", '"\\xff"', '"日本"', "1e30",
              "9223372036854775807", "9223372036854775808", '"%d"', "100000000.0")
-FORMATS = ("%s", "%v", "%q", "%d", "%x", "%X", "%#v", "%+v", "%T", "%5s|", "%-5s|", "%05d", "%+d", "%.2s", "%.1f", "%c",
-           "%U", "%*s", "%t", "%%", "%!", "%[1]v", "%[2]s", "%s %s", "%6.2f", "%g", "%e", "%b", "%o", "%#x", "% x", "%#q",
-           "%+q", "%", "%03s", "%z", "%.*f", "%#U", "% d", "%O", "%w", "%5t|", "%-5d|", "%#o")
-FUNCTIONS = ("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "len", "index", "slice", "print", "println", "html",
-             "js", "urlquery", "json", "toTypeScriptType", "call", "nosuch")
+FORMATS = ("%s", "%v", "%q", "%d", "%x", "%X", "%#v", "%+v", "%T", "%5s|", "%-5s|", "%05d", "%+d", "%.2s", "%.1f",
+           "%c", "%U", "%*s", "%t", "%%", "%!", "%[1]v", "%[2]s", "%s %s", "%6.2f", "%g", "%e", "%b", "%o", "%#x",
+           "% x", "%#q", "%+q", "%", "%03s", "%z", "%.*f", "%#U", "% d", "%O", "%w", "%5t|", "%-5d|", "%#o")
+FUNCTIONS = ("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "len", "index", "slice", "print", "println",
+             "html", "js", "urlquery", "json", "toTypeScriptType", "call", "nosuch")
 TEXTS = (" ", "\n", "x", "<|im_start|>", "é🙂", "\n\n  ", "}}", "{", "-", "a\tb")
 # fmt: on
 LOOPS = (
@@ -209,184 +209,98 @@ BROKEN = st.one_of(
 )
 
 # Templates that mostly work: what may be said by where it is said.
+# fmt: off
 TEXTS_AT = {
     "top": (
-        "$.System",
-        ".System",
-        "len .Messages",
-        "json .Tools",
-        ".Tools",
-        ".Think",
-        ".ThinkLevel",
-        ".IsThinkSet",
-        ".Missing",
-        "json .Messages",
-        ".Prompt",
-        ".Suffix",
-        ".Response",
-        "currentDate | len",
+        "$.System", ".System", "len .Messages", "json .Tools", ".Tools", ".Think", ".ThinkLevel", ".IsThinkSet",
+        ".Missing", "json .Messages", ".Prompt", ".Suffix", ".Response", "currentDate | len",
     ),
     "message": (
-        ".Content",
-        ".Role",
-        ".Thinking",
-        "json .",
-        ".",
-        "len .Content",
-        "slice .Content 0",
-        "index .Content 0",
-        ".Images",
-        ".ToolCalls",
-        "json .ToolCalls",
-        ".ToolName",
-        ".ToolCallID",
-        "$.System",
-        "len $.Messages",
-        "html .Content",
-        "js .Content",
-        "urlquery .Content",
-        "printf `%q %+q %x` .Content .Role .Thinking",
-        "printf `%-6s|%6.2s|` .Role .Content",
-        "printf `%v %+v %#v` .ToolCalls .Images .Thinking",
-        "print .Role .Content 1 2 true",
-        "println .Role nil 1.5",
-        "(index $.Messages 0).Content",
-        ".Content | printf `%s-%d` 1",
-        "index $.Messages 1 | json",
-        "slice $.Messages 1 | len",
+        ".Content", ".Role", ".Thinking", "json .", ".", "len .Content", "slice .Content 0", "index .Content 0",
+        ".Images", ".ToolCalls", "json .ToolCalls", ".ToolName", ".ToolCallID", "$.System", "len $.Messages",
+        "html .Content", "js .Content", "urlquery .Content", "printf `%q %+q %x` .Content .Role .Thinking",
+        "printf `%-6s|%6.2s|` .Role .Content", "printf `%v %+v %#v` .ToolCalls .Images .Thinking",
+        "print .Role .Content 1 2 true", "println .Role nil 1.5", "(index $.Messages 0).Content",
+        ".Content | printf `%s-%d` 1", "index $.Messages 1 | json", "slice $.Messages 1 | len",
     ),
     "call": (
-        ".ID",
-        ".Function.Name",
-        ".Function.Index",
-        ".Function.Arguments",
-        "json .Function.Arguments",
-        "json .",
-        ".",
-        "len .Function.Arguments",
-        "printf `%v|%#v` .Function .Function.Arguments",
-        ".Function.Arguments.a",
+        ".ID", ".Function.Name", ".Function.Index", ".Function.Arguments", "json .Function.Arguments", "json .", ".",
+        "len .Function.Arguments", "printf `%v|%#v` .Function .Function.Arguments", ".Function.Arguments.a",
         "index .Function.Arguments `a b`",
     ),
     "any": (
-        ".",
-        "json .",
-        "printf `%T %v %s %q` . . . .",
-        "printf `%d %x %t` . . .",
-        "printf `%#v %+v` . .",
-        "html .",
-        "print . 1 .",
-        "$.System",
+        ".", "json .", "printf `%T %v %s %q` . . . .", "printf `%d %x %t` . . .", "printf `%#v %+v` . .", "html .",
+        "print . 1 .", "$.System",
     ),
     "tool": (
-        ".",
-        "json .",
-        ".Type",
-        ".Function.Name",
-        ".Function.Description",
-        "json .Function",
-        ".Function",
-        ".Function.Parameters",
-        "json .Function.Parameters",
-        ".Function.Parameters.Properties",
-        "len .Function.Parameters.Properties",
-        ".Function.Parameters.Required",
-        "printf `%#v` .Function.Parameters.Required",
-        ".Items",
-        "printf `%+v` .Function",
-        "index .Function.Parameters.Properties `b`",
-        ".Function.Parameters.Properties.a.Type",
-        ".String | len",
+        ".", "json .", ".Type", ".Function.Name", ".Function.Description", "json .Function", ".Function",
+        ".Function.Parameters", "json .Function.Parameters", ".Function.Parameters.Properties",
+        "len .Function.Parameters.Properties", ".Function.Parameters.Required",
+        "printf `%#v` .Function.Parameters.Required", ".Items", "printf `%+v` .Function",
+        "index .Function.Parameters.Properties `b`", ".Function.Parameters.Properties.a.Type", ".String | len",
     ),
     "property": (
-        ".Type",
-        "json .",
-        ".Description",
-        "json .Enum",
-        ".Enum",
-        ".Items",
-        "toTypeScriptType .",
-        ".ToTypeScriptType",
-        "printf `%#v` .Type",
-        ".Type.String",
-        "json .Properties",
-        ".Required",
-        "json .Required",
-        "len .AnyOf",
-        ".Properties.Len",
-        "len .Properties.ToMap",
-        "printf `%T` .Properties",
-        "json .AnyOf",
+        ".Type", "json .", ".Description", "json .Enum", ".Enum", ".Items", "toTypeScriptType .",
+        ".ToTypeScriptType", "printf `%#v` .Type", ".Type.String", "json .Properties", ".Required", "json .Required",
+        "len .AnyOf", ".Properties.Len", "len .Properties.ToMap", "printf `%T` .Properties", "json .AnyOf",
         "toTypeScriptType .Properties",
     ),
     "number": (
-        ".",
-        "printf `%03d %x %c %U %q %b` . . . . . .",
-        "slice `abcdef` .",
-        "index `abcd` .",
-        "eq . 1",
+        ".", "printf `%03d %x %c %U %q %b` . . . . . .", "slice `abcdef` .", "index `abcd` .", "eq . 1",
         "print . `x` .",
     ),
 }
 CONDITIONS_AT = {
     "top": (
-        ".System",
-        ".Tools",
-        ".Think",
-        "and .IsThinkSet (not .Think)",
-        "eq .ThinkLevel `high`",
-        "or .Missing .System",
-        "gt (len .Messages) 1",
+        ".System", ".Tools", ".Think", "and .IsThinkSet (not .Think)", "eq .ThinkLevel `high`",
+        "or .Missing .System", "gt (len .Messages) 1",
     ),
     "message": (
-        "eq .Role `user`",
-        "ne .Role `tool` `x` | not",
-        "eq .Role `system` `assistant`",
-        ".Content",
-        ".Thinking",
-        ".ToolCalls",
-        "and .ToolCalls (not .Content)",
-        "or (eq .Role `user`) (eq .Role `tool`)",
-        "lt (len .Content) 3",
-        "le .Content `a`",
-        "eq (slice .Content 0) .Content",
-        "gt (index .Content 0) 65",
-        "eq .Thinking nil",
-        "ge .Role `b` | not",
+        "eq .Role `user`", "ne .Role `tool` `x` | not", "eq .Role `system` `assistant`", ".Content", ".Thinking",
+        ".ToolCalls", "and .ToolCalls (not .Content)", "or (eq .Role `user`) (eq .Role `tool`)",
+        "lt (len .Content) 3", "le .Content `a`", "eq (slice .Content 0) .Content", "gt (index .Content 0) 65",
+        "eq .Thinking nil", "ge .Role `b` | not",
     ),
-    "call": (".ID", ".Function.Arguments", "eq .Function.Index 0"),
-    "any": (".", "eq . nil", "not .", "eq (printf `%v` .) `1`", "eq (json .) `null`"),
-    "tool": (".Function.Parameters.Required", ".Items", "eq .Type `function`", ".Function.Description"),
-    "property": (".Enum", ".Type", ".Properties", ".Items", "and .Description .Type", "eq (len .Type) 1"),
-    "number": (".", "gt . 1", "eq . 0 2"),
+    "call": (
+        ".ID", ".Function.Arguments", "eq .Function.Index 0",
+    ),
+    "any": (
+        ".", "eq . nil", "not .", "eq (printf `%v` .) `1`", "eq (json .) `null`",
+    ),
+    "tool": (
+        ".Function.Parameters.Required", ".Items", "eq .Type `function`", ".Function.Description",
+    ),
+    "property": (
+        ".Enum", ".Type", ".Properties", ".Items", "and .Description .Type", "eq (len .Type) 1",
+    ),
+    "number": (
+        ".", "gt . 1", "eq . 0 2",
+    ),
 }
 LOOPS_AT = {
     "top": (
-        ("range .Messages", "message"),
-        ("range $i, $m := .Messages", "message"),
-        ("range .Tools", "tool"),
+        ("range .Messages", "message"), ("range $i, $m := .Messages", "message"), ("range .Tools", "tool"),
         ("range 3", "number"),
     ),
-    "message": (("range .ToolCalls", "call"), ("range $n := len .Content", "number"), ("with $x := .ToolCalls", "any")),
+    "message": (
+        ("range .ToolCalls", "call"), ("range $n := len .Content", "number"), ("with $x := .ToolCalls", "any"),
+    ),
     "call": (
-        ("range .Function.Arguments", "any"),
-        ("range $k, $v := .Function.Arguments", "any"),
+        ("range .Function.Arguments", "any"), ("range $k, $v := .Function.Arguments", "any"),
         ("with .Function.Arguments", "any"),
     ),
     "tool": (
         ("range $k, $v := .Function.Parameters.Properties", "property"),
-        ("range .Function.Parameters.Properties", "property"),
-        ("with .Function.Parameters.Required", "any"),
+        ("range .Function.Parameters.Properties", "property"), ("with .Function.Parameters.Required", "any"),
     ),
     "property": (
-        ("range .Enum", "any"),
-        ("with .Items", "any"),
-        ("range .AnyOf", "property"),
+        ("range .Enum", "any"), ("with .Items", "any"), ("range .AnyOf", "property"),
         ("range $k, $v := .Properties.All", "property"),
     ),
     "any": (),
     "number": (),
 }
+# fmt: on
 
 
 @st.composite
@@ -575,20 +489,27 @@ CHOSEN = (
     '{{ define "t" }}[{{ . }}]{{ end }}{{ template "t" .Prompt }}',
     '{{ define "t" }}x{{ end }}{{ template "t" }}',
     "{{ (index .Messages 0).Content }}",
-    "{{ .Messages | len }} {{ with .System }}{{ . }}{{ else }}none{{ end }}{{ .Think }}{{ .ThinkLevel }}{{ .IsThinkSet }}",
+    "{{ .Messages | len }} {{ with .System }}{{ . }}{{ else }}none{{ end }}{{ .Think }}{{ .ThinkLevel }}"
+    "{{ .IsThinkSet }}",
     "{{ range .Messages }}{{ . }}\n{{ json . }}\n{{ printf `%+v` .ToolCalls }}{{ .Images }}{{ end }}",
     "{{ .Tools }}{{ range .Tools }}{{ . }}{{ json .Function }}{{ .Function }}{{ end }}{{ .Messages | len }}",
-    "{{ range .Tools }}{{ range $k, $v := .Function.Parameters.Properties }}{{ $k }}:{{ toTypeScriptType $v }} {{ $v.ToTypeScriptType }}"
-    " {{ $v.Type }} {{ json $v }} {{ $v.Enum }}{{ with $v.Properties }}{{ .Len }}{{ range $n, $p := .All }}{{ $n }}{{ end }}{{ json . }}"
+    "{{ range .Tools }}{{ range $k, $v := .Function.Parameters.Properties }}{{ $k }}:{{ toTypeScriptType $v }}"
+    " {{ $v.ToTypeScriptType }}"
+    " {{ $v.Type }} {{ json $v }} {{ $v.Enum }}{{ with $v.Properties }}{{ .Len }}{{ range $n, $p := .All }}"
+    "{{ $n }}{{ end }}{{ json . }}"
     "{{ .ToMap | len }}{{ end }};{{ end }}{{ end }}{{ len .Messages }}",
-    "{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Name }}{{ .Function.Arguments }}{{ range $k, $v := .Function.Arguments }}"
+    "{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Name }}{{ .Function.Arguments }}"
+    "{{ range $k, $v := .Function.Arguments }}"
     "{{ $k }}={{ $v }} {{ printf `%T %#v %s %d %q` $v $v $v $v $v }}{{ end }}{{ end }}{{ end }}",
-    "{{ range $i, $m := .Messages }}{{ if gt $i 2 }}{{ break }}{{ end }}{{ if eq $m.Role `system` }}{{ continue }}{{ end }}"
+    "{{ range $i, $m := .Messages }}{{ if gt $i 2 }}{{ break }}{{ end }}{{ if eq $m.Role `system` }}"
+    "{{ continue }}{{ end }}"
     "{{ $last := eq (len (slice $.Messages $i)) 1 }}{{ $i }}{{ $last }}{{ $m.Content }}{{ end }}",
     "{{ range .Messages }}{{ $c := .Content }}{{ range len $c }}{{ index $c . }} {{ slice $c . }}|{{ end }}{{ end }}",
-    "{{ range .Messages }}{{ if and .Content (ne .Role `tool`) (or .Thinking nil 1) }}{{ .Role }}{{ end }}{{ end }}{{ and }}",
+    "{{ range .Messages }}{{ if and .Content (ne .Role `tool`) (or .Thinking nil 1) }}{{ .Role }}{{ end }}"
+    "{{ end }}{{ and }}",
     "{{ $x := 1 }}{{ range .Messages }}{{ $x = .Role }}{{ $y := $x }}{{ end }}{{ $x }}",
-    "{{ range .Messages }}{{ html .Content }}{{ js .Content }}{{ urlquery .Content }}{{ printf `%q %+q %#q %x % X` .Content .Content .Content .Content .Content }}{{ end }}",
+    "{{ range .Messages }}{{ html .Content }}{{ js .Content }}{{ urlquery .Content }}"
+    "{{ printf `%q %+q %#q %x % X` .Content .Content .Content .Content .Content }}{{ end }}",
     "{{ .Messages.Foo }}",
     "{{ (index .Messages 0).Foo }}{{ .Messages }}",
     "{{ range .Messages }}{{ .Content.Foo }}{{ end }}",

@@ -1,4 +1,4 @@
-"""Templates are parsed and rendered as Ollama's own package does. OLLAMAQ_FUZZ_EXAMPLES asks for more, and other ones."""
+"""Templates are rendered as Ollama's own package does. OLLAMAQ_FUZZ_EXAMPLES asks for more, and other, examples."""
 
 import os
 

@@ -43,7 +43,7 @@ def test_the_place_of_a_parse_error_is_told_in_lines_and_columns():
 
 def test_the_place_of_a_failure_is_told_in_characters_to_people_and_in_bytes_by_go():
     template = GoTemplate.parse("{{ .Messages | len }}\n日本 {{ .System.Name }}")
-    with pytest.raises(TemplateError, match="can't evaluate field Name in type interface {}|string") as error:
+    with pytest.raises(TemplateError, match="can't evaluate field Name in type interface") as error:
         ollama_prompt(template, [])
     assert (error.value.line, error.value.column) == (2, 14)
     assert error.value.go.startswith('template: :2:17: executing "" at <.System.Name>: ')

@@ -62,8 +62,8 @@ def check(
 ) -> None:
     """Compare the prompts of two chat templates. Exits with 0 if all are equal, 1 if not.
 
-    Conversations that a Jinja template refuses have no prompt to compare with; what no Go TEMPLATE of Ollama's could say
-    is told as its limit.
+    Conversations that a Jinja template refuses have no prompt to compare with; what no Go TEMPLATE could say in
+    Ollama is told as its limit.
     """
     forms = open_form(a, server), open_form(b, server)
     verdicts = compare(*forms, read_chats(chats) if chats else SUITE)
@@ -76,8 +76,12 @@ def check(
     first = next((verdict for verdict in verdicts if verdict.verdict == DIFFERS), None)
     if first:
         shown += ["", _side_by_side(first)]
-    data = {"a": forms[0].origin, "b": forms[1].origin, "counts": dict(counts)}
-    data |= {"conversations": [_described(verdict) for verdict in verdicts]}
+    data = {
+        "a": forms[0].origin,
+        "b": forms[1].origin,
+        "counts": dict(counts),
+        "conversations": [_described(verdict) for verdict in verdicts],
+    }
     Output(as_json=as_json, quiet=False).result(data, *shown, brief="")
     if first:
         raise typer.Exit(DIFFERENT)

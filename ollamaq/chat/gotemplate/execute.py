@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -188,10 +189,8 @@ class _State:
                     self.variables[mark - 1] = (names[-1], item)
                     if len(names) > 1:
                         self.variables[mark - 2] = (names[0], index)
-                try:
+                with contextlib.suppress(_Continue):
                     self.walk(item, node.body)
-                except _Continue:
-                    pass
                 del self.variables[mark:]
         except _Break:
             return
@@ -300,16 +299,19 @@ class _State:
 
     def variable(self, dot: Argument, node: syntax.Variable, args: list[syntax.Node], final: Final) -> Argument:
         self.node = node
-        name = node.names[0]
-        for known, value in reversed(self.variables):
-            if known == name:
-                break
-        else:
-            self.fail(f"undefined variable: {name}")
+        value = self.variable_value(node.names[0])
         if len(node.names) > 1:
             return self.fields(dot, value, node, node.names[1:], args, final)
         self.no_function(args, final)
         return value
+
+    def variable_value(self, name: str) -> Argument:
+        value: Argument
+        for known, value in reversed(self.variables):
+            if known == name:
+                return value
+        self.fail(f"undefined variable: {name}")
+        raise AssertionError
 
     def field(self, dot: Argument, node: syntax.Field, args: list[syntax.Node], final: Final) -> Argument:
         self.node = node

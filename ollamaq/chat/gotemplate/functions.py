@@ -138,7 +138,8 @@ def _same(first: Argument, other: Argument) -> bool:
             raise CallError(f"incompatible types for comparison: {_name(first)} and {_name(other)}")
         return bool(first and other and first.data == other.data)
     if kinds[0]:
-        assert first and other
+        assert first
+        assert other
         return bool(first.data == other.data)
     if first and other and first.type.kind != other.type.kind:
         raise CallError(
@@ -147,7 +148,8 @@ def _same(first: Argument, other: Argument) -> bool:
     empty = [value is None or (value.type.kind != "struct" and value.data is None) for value in (first, other)]
     if any(empty):
         return all(empty)
-    assert first and other
+    assert first
+    assert other
     if other.type.kind != "ptr":
         raise CallError(f"non-comparable type {_shown(other)}: {other.type.name}")
     return first.data is other.data
@@ -162,7 +164,8 @@ def _less(first: Argument, second: Argument) -> bool:
     kinds = _basic(first), _basic(second)
     if not all(kinds):
         raise CallError("invalid type for comparison")
-    assert first and second
+    assert first
+    assert second
     if kinds[0] != kinds[1] and not set(kinds) <= WHOLE:
         raise CallError(f"incompatible types for comparison: {_name(first)} and {_name(second)}")
     if kinds[0] == "bool":

@@ -34,7 +34,7 @@ def of(type_: Type, data: object) -> bytes:
     if kind == "bool":
         return b"true" if data else b"false"
     if kind in ("int", "uint8"):
-        return b"%d" % data
+        return str(data).encode()
     if kind == "float64":
         assert isinstance(data, float)
         return number(data)

@@ -1,4 +1,4 @@
-"""What Ollama's templates get of a chat: its messages and tools as the types of ``template.go`` and ``api/types.go``."""
+"""What Ollama's templates get of a chat: messages and tools as the types of ``template.go`` and ``api/types.go``."""
 
 from __future__ import annotations
 
@@ -102,8 +102,13 @@ MESSAGE = Type(
 MESSAGES = slice_of(pointer_to(MESSAGE))
 
 TYPESCRIPT = {
-    **{"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"},
-    **{"array": "any[]", "object": "Record<string, any>"},
+    "string": "string",
+    "number": "number",
+    "integer": "number",
+    "boolean": "boolean",
+    "array": "any[]",
+    "object": "Record<string, any>",
+    "null": "null",
 }
 
 

@@ -79,7 +79,7 @@ class GoTemplate:
         value, out = go(dict(values)), bytearray()
         assert value
         execute(self._program, self.trees[b""], value, out, Meter())
-        return decode(out)
+        return decode(bytes(out))
 
     @property
     def _program(self) -> Program:
@@ -127,7 +127,7 @@ def ollama_prompt(
         _run(template, given | chat, out)
     else:
         _turn_by_turn(template, merged, given, out)
-    return decode(out)
+    return decode(bytes(out))
 
 
 def _run(template: GoTemplate, data: dict[bytes, Value], out: bytearray) -> None:
@@ -185,7 +185,7 @@ def _turn_by_turn(
 
 
 class _Cut:
-    """Takes from a tree what comes after ``.Response``, as ``deleteNode`` does it: arguments here, whole nodes there."""
+    """Takes what comes after ``.Response`` from a tree, as Ollama's ``deleteNode`` does."""
 
     def __init__(self) -> None:
         self.cut = False
