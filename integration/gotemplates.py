@@ -32,7 +32,7 @@ OURS_ALONE = (
     "nested too deep",
     "it takes more than",
     "it makes more than",
-    "calls templates too deep",
+    "it goes too deep",
 )
 """What we refuse, and Go does not."""
 

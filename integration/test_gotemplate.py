@@ -1,11 +1,16 @@
 """Templates are rendered as Ollama's own package does. OLLAMAQ_FUZZ_EXAMPLES asks for more, and other, examples."""
 
+import json
 import os
 
+import parts
 import pytest
 from gotemplates import CHATS, CHOSEN, CHOSEN_CHATS, QUESTIONS, Ollama, differ, stock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from ollamaq.cli import app
 
 EXAMPLES = os.environ.get("OLLAMAQ_FUZZ_EXAMPLES")
 FUZZ = {
@@ -40,7 +45,29 @@ def test_stock_templates_render_any_chat_as_ollama_does(ollama, chat):
     assert not [found for question in questions if (found := differ(question, ollama(question)))]
 
 
-@settings(max_examples=int(EXAMPLES or 4000), **FUZZ)
+@settings(max_examples=int(EXAMPLES or 3000), **FUZZ)
 @given(question=QUESTIONS)
 def test_any_template_and_any_chat_are_answered_as_ollama_answers_them(ollama, question):
     assert not differ(question, ollama(question))
+
+
+SERVED = """
+{{- if .System }}<|im_start|>system
+{{ .System }}{{ range .Tools }}
+{{ . }}{{ end }}<|im_end|>
+{{ end }}{{ range $i, $m := .Messages }}{{ if ne .Role `system` }}<|im_start|>{{ .Role }}
+{{ .Content }}{{ range .ToolCalls }}<call>{{ .Function.Name }} {{ .Function.Arguments }}</call>{{ end }}<|im_end|>
+{{ end }}{{ end }}<|im_start|>assistant
+"""
+
+
+def test_a_real_server_renders_a_template_as_we_do(ollama_command, ollama_server, tmp_path):
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f'FROM {parts.smollm2_gguf()}\nTEMPLATE """{SERVED}"""\n')
+    ollama_command("create", "templated", "-f", modelfile)
+    asked = CliRunner().invoke(
+        app, ["template", "check", str(modelfile), "templated", "--server", ollama_server, "--json"]
+    )
+    counts = json.loads(asked.stdout)["counts"]
+    assert counts.pop("refused") == 2  # it does not think
+    assert set(counts) == {"equal"}, asked.stdout

@@ -57,18 +57,33 @@ def test_the_place_of_a_failure_is_told_in_characters_to_people_and_in_bytes_by_
         "{{ range 100000 }}{{ range 100000 }}{{ end }}{{ end }}",
         '{{ $x := "x" }}{{ range 100 }}{{ $x = print $x $x }}{{ end }}',
         '{{ range 1000000 }}{{ printf "%1000000s" "" }}{{ end }}',
+        '{{ printf "' + "%1000000[1]s" * 10_000 + '" 1 }}',
+        '{{ $x := printf "%1000000s" "" }}{{ print ' + "$x " * 100_000 + "}}",
+        '{{ $x := printf "%1000000s" "<" }}{{ range 1000 }}{{ len (html $x) }}{{ end }}',
         "{{ if 1 }}" * 5000,
         "{{" + "(" * 5000,
         "{{ if 1 }}{{ else if 1 }}" + "{{ else if 1 }}" * 5000 + "{{ end }}",
         "{{ . }}" * 200_000,
+        "{{ $x := 1 }}" * 10_000 + "{{ $y }}",
+        "{{ .a }}" * 30_000 + "{{",
     ],
 )
-def test_hostile_templates_end_in_one_clear_error(text):
+def test_hostile_templates_end_in_one_clear_error(text, monkeypatch):
+    monkeypatch.setattr(execute, "MAX_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(TemplateError) as error:
         GoTemplate.parse(text).render({})
     assert time.monotonic() - started < execute.MAX_SECONDS + 2
     assert len(str(error.value)) < 2000
+
+
+def test_messages_nested_too_deep_are_refused():
+    arguments = {}
+    for _ in range(5000):
+        arguments = {"a": arguments}
+    call = {"function": {"name": "f", "arguments": arguments}}
+    with pytest.raises(UsageError, match="nested too deep"):
+        ollama_prompt(GoTemplate.parse("{{ json .Messages }}"), [{"role": "assistant", "tool_calls": [call]}])
 
 
 def test_an_address_in_memory_is_not_made_up():

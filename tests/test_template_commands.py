@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, REFUSED, compare
 from ollamaq.chat.conversations import SUITE, Conversation
 from ollamaq.chat.forms import open_form
+from ollamaq.checkpoint import open_checkpoint
 from ollamaq.cli import app
 from ollamaq.convert import convert
-from ollamaq.checkpoint import open_checkpoint
 from ollamaq.gguf.writer import write
 from ollamaq.ollama.client import Client
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.forms import Form
+from ollamaq.chat.gotemplate import TemplateError
 from ollamaq.chat.jinja import TemplateRefuses
 from ollamaq.errors import OllamaqError, ServerError, UsageError
 from ollamaq.modelfile.parser import read_bytes
@@ -41,11 +42,12 @@ def compare(a: Form, b: Form, conversations: Mapping[str, Conversation]) -> list
 
 
 def _verdict(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict:
-    (said, refused), (said_too, refused_too) = (_rendered(form, conversation) for form in (a, b))
-    if refused or refused_too:
-        who = " and ".join(form.origin for form, by in ((a, refused), (b, refused_too)) if by)
-        jinja = (refused and a.language == "Jinja") or (refused_too and b.language == "Jinja")
-        return Verdict(name, REFUSED if jinja or (refused and refused_too) else DIFFERS, said, said_too, f"by {who}")
+    (said, failed), (said_too, failed_too) = (_rendered(form, conversation) for form in (a, b))
+    failures = {failed, failed_too} - {""}
+    if failures:
+        who = " and ".join(form.origin for form, by in ((a, failed), (b, failed_too)) if by)
+        verdict = REFUSED if REFUSED in failures or (failed and failed_too) else DIFFERS
+        return Verdict(name, verdict, said, said_too, f"no prompt of {who}")
     for bos in {form.bos for form in (a, b) if form.bos}:
         if said.startswith(bos) != said_too.startswith(bos):
             said, said_too = said.removeprefix(bos), said_too.removeprefix(bos)
@@ -55,16 +57,18 @@ def _verdict(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict
     return Verdict(name, LIMIT if limit else DIFFERS, said, said_too, limit)
 
 
-def _rendered(form: Form, conversation: Conversation) -> tuple[str, bool]:
-    """The prompt, or why there is none, and whether there is none."""
+def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:
+    """The prompt, or why there is none and the verdict of that: a Go template can't refuse, only fail."""
     try:
-        return form.render(conversation), False
+        return form.render(conversation), ""
+    except TemplateError as error:
+        return str(error), DIFFERS
     except ServerError as error:
-        if error.args and "does not support" in str(error):
-            return str(error), True
-        raise
+        if "does not support" not in str(error):
+            raise
+        return str(error), REFUSED
     except (TemplateRefuses, OllamaqError) as error:
-        return str(error), True
+        return str(error), REFUSED
 
 
 def _limit(conversation: Conversation) -> str:

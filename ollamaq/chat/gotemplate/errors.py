@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ollamaq.errors import ModelRefused
 
+MAX_SHOWN = 300
+"""Characters of Go's words; they may hold what the template made."""
+
 
 class TemplateError(ModelRefused):
     """A Go template that cannot be parsed or rendered.
@@ -13,7 +16,8 @@ class TemplateError(ModelRefused):
     """
 
     def __init__(self, said: str, line: int, column: int, go: str) -> None:
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
+        shown = said if len(said) <= MAX_SHOWN else said[:MAX_SHOWN] + "…"
+        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
         super().__init__(
             f"the Go template fails at line {line}, column {column}: {shown}", next_step="mend the TEMPLATE"
         )

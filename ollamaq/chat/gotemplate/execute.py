@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from ollamaq.chat.gotemplate import syntax
 from ollamaq.chat.gotemplate.errors import TemplateError
 from ollamaq.chat.gotemplate.functions import BUILTINS, Argument, Arguments, CallError, Function
-from ollamaq.chat.gotemplate.printing import CannotPrint, printable, sprint
+from ollamaq.chat.gotemplate.printing import MAX_BYTES, CannotPrint, printable, sprint
 from ollamaq.chat.gotemplate.text import decode, encode, quote
 from ollamaq.chat.gotemplate.types import ANY, BOOL, FLOAT, INT, STRING, Type, Value, concrete, indirect, is_true
 
 MAX_SECONDS = 10.0
 MAX_STEPS = 5_000_000
-MAX_OUTPUT = 16 << 20
+MAX_OUTPUT = MAX_BYTES
 """Bytes of a rendering, and of any text made on the way."""
 MAX_DEPTH = 60
 """Of templates that call templates."""
@@ -73,7 +73,7 @@ def execute(program: Program, tree: syntax.Nodes, data: Value, out: bytearray, m
     try:
         state.walk(data, tree)
     except RecursionError:
-        state.fail("it calls templates too deep")
+        state.fail("it goes too deep")
 
 
 class _State:
@@ -105,12 +105,12 @@ class _State:
         line, column = 1 + text.count("\n", 0, pos), len(encode(text[start:pos]))
         where = f":{line}:{column}"
         go = f"template: {where}: executing {quote(self.name)} at <{node}>: {said}"
-        raise TemplateError(f"{said} (at {{{{{node}}}}})", line, pos - start + 1, go)
+        raise TemplateError(f"{said} (at {_brief(node)})", line, pos - start + 1, go)
 
     def step(self, weight: int = 1) -> None:
         meter = self.meter
         meter.steps -= weight
-        if meter.steps < 0 or (not meter.steps & 255 and time.monotonic() > meter.deadline):
+        if meter.steps < 0 or time.monotonic() > meter.deadline:
             self.fail(f"it takes more than {MAX_SECONDS:.0f} seconds or {MAX_STEPS:,} steps")
 
     def write(self, data: bytes) -> None:
@@ -467,6 +467,11 @@ class _State:
         if inside.type.name != type_.name:
             self.fail(f"wrong type for value; expected {type_.name}; got {inside.type.name}")
         return inside
+
+
+def _brief(node: syntax.Node) -> str:
+    text = str(node)
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _string(value: Argument) -> str:

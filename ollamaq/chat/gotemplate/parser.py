@@ -10,8 +10,8 @@ from ollamaq.chat.gotemplate.errors import TemplateError
 from ollamaq.chat.gotemplate.lexer import Token, tokens
 from ollamaq.chat.gotemplate.text import encode, quote, unquote, unquote_character
 
-MAX_CHARACTERS = 1 << 20
-MAX_DEPTH = 60
+MAX_CHARACTERS = 1 << 18
+MAX_DEPTH = 100
 """Of parentheses and blocks within each other."""
 OPERANDS = ("bool", "character", "complex", ".", "field", "identifier", "number", "nil", "string", "variable", "(")
 CONSTANTS = (syntax.Bool, syntax.Dot, syntax.Nil, syntax.Number, syntax.String)
@@ -48,7 +48,7 @@ class _Parser:
         self.trees: dict[bytes, syntax.Nodes] = {}
         self.variables = ["$"]
         self.ranges = self.depth = 0
-        self.action_line = 0
+        self.action: Token | None = None  # the delimiter of the one that is read
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
@@ -84,8 +84,9 @@ class _Parser:
     def unexpected(self, token: Token, context: str) -> None:
         if token.kind == "error":
             extra = ""
-            if self.action_line and self.action_line != self.line(token.pos):
-                extra = f" in action started at :{self.action_line}"
+            started = self.line(self.action.pos) if self.action else 0
+            if started and started != self.line(token.pos):
+                extra = f" in action started at :{started}"
                 if token.text.endswith(" action"):
                     extra = extra.removeprefix(" in action")
             self.fail(token.text + extra)
@@ -122,12 +123,12 @@ class _Parser:
 
     def inner(self, context: str) -> syntax.Nodes:
         """The body of a definition, up to its end; it sees none of the variables around it."""
-        outside = self.variables, self.ranges, self.action_line
-        self.variables, self.ranges, self.action_line = ["$"], 0, 0
+        outside = self.variables, self.ranges, self.action
+        self.variables, self.ranges, self.action = ["$"], 0, None
         body, end = self.items()
         if end.keyword != "end":
             self.fail(f"unexpected {end} in {context}")
-        self.variables, self.ranges, self.action_line = outside
+        self.variables, self.ranges, self.action = outside
         return body
 
     def add(self, name: bytes, body: syntax.Nodes) -> None:
@@ -156,12 +157,12 @@ class _Parser:
             return syntax.Text(token.pos, encode(token.text))
         if token.kind != "{{":
             self.unexpected(token, "input")
-        self.action_line = self.line(token.pos)
-        node = self.action()
-        self.action_line = 0
+        self.action = token
+        node = self.read_action()
+        self.action = None
         return node
 
-    def action(self) -> syntax.Node:
+    def read_action(self) -> syntax.Node:
         token = self.next_word()
         match token.kind:
             case "if" | "with" | "range":

@@ -10,6 +10,8 @@ from ollamaq.chat.gotemplate.types import STRING, Value, indirect
 
 MAX_NUMBER = 1_000_000
 """Go takes no larger width or precision."""
+MAX_BYTES = 4 << 20
+"""Of what is printed at once."""
 LARGEST_RUNE = 0x10FFFF
 
 
@@ -63,6 +65,7 @@ class Printer:
 
     def value(self, value: Value | None, verb: str) -> None:
         """One argument."""
+        self.bound()
         if value is None:
             self.pad(b"<nil>") if verb in "Tv" else self.bad(verb, None)
         elif verb == "T":
@@ -187,7 +190,12 @@ class Printer:
 
     # --- text and numbers -------------------------------------------------------------------------------------------
 
+    def bound(self) -> None:
+        if len(self.out) > MAX_BYTES:
+            raise CannotPrint(f"it makes more than {MAX_BYTES:,} bytes")
+
     def pad(self, data: bytes, *, zero: bool | None = None) -> None:
+        self.bound()
         lacking = (self.flags.width or 0) - len(runes(data)) if self.flags.width else 0
         if lacking <= 0:
             self.out += data

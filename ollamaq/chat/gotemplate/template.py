@@ -105,7 +105,10 @@ def ollama_prompt(
     """
     if think is not None and not isinstance(think, bool) and think not in LEVELS:
         raise UsageError(f"think is {think!r}", next_step=f"give true, false, or one of {', '.join(LEVELS)}")
-    read = messages_of(list(messages))
+    try:
+        read, tools_read = messages_of(list(messages)), tools_of(None if tools is None else list(tools))
+    except RecursionError as error:
+        raise UsageError("the messages or tools are nested too deep", next_step="send simpler ones") from error
     _tag_images(read)
     system, merged = _collate(read)
     given = {
@@ -121,7 +124,7 @@ def ollama_prompt(
         chat = {
             b"System": Value(STRING, system),
             b"Messages": Value(MESSAGES, merged or None),
-            b"Tools": tools_of(None if tools is None else list(tools)),
+            b"Tools": tools_read,
             b"Response": Value(STRING, b""),
         }
         _run(template, given | chat, out)
