@@ -48,8 +48,6 @@ class Type:
     methods: dict[str, Method] = field(default_factory=dict)
     string: Callable[[Any], bytes] | None = None
     json: Callable[[Any], bytes] | None = None
-    read: Callable[[Any], Any] | None = None
-    """Decodes JSON that is not simply that of the type."""
 
     def zero(self) -> Any:
         if self.kind == "struct":
