@@ -16,6 +16,7 @@ from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
 from ollamaq.cli.smoke import smoke
+from ollamaq.cli.template import template
 
 app = typer.Typer(
     name="ollamaq",
@@ -28,6 +29,7 @@ for run in (publish, plan, quantize, convert, inspect, smoke, doctor):
     app.command()(run)
 app.add_typer(gguf, name="gguf")
 app.add_typer(modelfile, name="modelfile")
+app.add_typer(template, name="template")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,122 @@
+"""Whether two forms of a chat format say the same, conversation by conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ollamaq.chat.conversations import Conversation
+from ollamaq.chat.forms import Form
+from ollamaq.chat.gotemplate import TemplateError
+from ollamaq.chat.jinja import TemplateRefuses
+from ollamaq.errors import OllamaqError, ServerError, UsageError
+from ollamaq.modelfile.parser import read_bytes
+
+EQUAL, DIFFERS, LIMIT, REFUSED = "equal", "differs", "Ollama's limit", "refused"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``a`` and ``b`` are the prompts, or why there is none; ``why`` explains a limit or a refusal."""
+
+    conversation: str
+    verdict: str
+    a: str
+    b: str
+    why: str = ""
+
+    @property
+    def offset(self) -> int:
+        """The first character that differs."""
+        pairs = enumerate(zip(self.a, self.b, strict=False))
+        return next((at for at, (a, b) in pairs if a != b), min(len(self.a), len(self.b)))
+
+
+def compare(a: Form, b: Form, conversations: Mapping[str, Conversation]) -> list[Verdict]:
+    """A verdict for each conversation; a BOS that only one side writes is no difference, as Ollama adds it itself."""
+    return [_verdict(a, b, name, conversation) for name, conversation in conversations.items()]
+
+
+def _verdict(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict:
+    (said, failed), (said_too, failed_too) = (_rendered(form, conversation) for form in (a, b))
+    failures = {failed, failed_too} - {""}
+    if failures:
+        who = " and ".join(form.origin for form, by in ((a, failed), (b, failed_too)) if by)
+        verdict = REFUSED if REFUSED in failures or (failed and failed_too) else DIFFERS
+        return Verdict(name, verdict, said, said_too, f"no prompt of {who}")
+    for bos in {form.bos for form in (a, b) if form.bos}:
+        if said.startswith(bos) != said_too.startswith(bos):
+            said, said_too = said.removeprefix(bos), said_too.removeprefix(bos)
+    if said == said_too:
+        return Verdict(name, EQUAL, said, said_too)
+    limit = _limit(conversation) if a.language != b.language else ""
+    return Verdict(name, LIMIT if limit else DIFFERS, said, said_too, limit)
+
+
+def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:
+    """The prompt, or why there is none and the verdict of that: a Go template can't refuse, only fail."""
+    try:
+        return form.render(conversation), ""
+    except TemplateError as error:
+        return str(error), DIFFERS
+    except ServerError as error:
+        if "does not support" not in str(error):
+            raise
+        return str(error), REFUSED
+    except (TemplateRefuses, OllamaqError) as error:
+        return str(error), REFUSED
+
+
+def _limit(conversation: Conversation) -> str:
+    """Why no Go TEMPLATE can render this conversation as its Jinja does, as far as it is known."""
+    roles = [message.get("role") for message in conversation.messages]
+    if any(one == other != "tool" for one, other in pairwise(roles)):
+        return "it merges messages of one role in a row"
+    arguments = [
+        call["function"].get("arguments")
+        for message in conversation.messages
+        for call in message.get("tool_calls") or ()
+    ]
+    if any(isinstance(given, dict) and list(given) != sorted(given) for given in arguments):
+        return "it sorts the arguments of tool calls"
+    return ""
+
+
+def read_chats(path: Path) -> dict[str, Conversation]:
+    """Conversations of a JSONL file: each line an object with ``messages``, and maybe ``tools``, or just the messages.
+
+    Raises:
+        UsageError: a line is not that.
+    """
+    found = {}
+    for number, line in enumerate(read_bytes(path).splitlines(), start=1):
+        if line.strip():
+            found[f"{path.name}:{number}"] = _conversation(line, f"{path}, line {number}")
+    if not found:
+        raise UsageError(f"{path} has no conversations", next_step='write lines such as {"messages": […]}')
+    return found
+
+
+def _conversation(line: bytes, where: str) -> Conversation:
+    try:
+        given: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is not JSON: {error}", next_step="write one JSON object a line") from error
+    given = {"messages": given} if isinstance(given, list) else given
+    messages, tools = (given.get("messages"), given.get("tools")) if isinstance(given, dict) else (None, None)
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise UsageError(f"{where} has no list of messages", next_step='write lines such as {"messages": […]}')
+    if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        raise UsageError(f"{where}: tools is no list of objects", next_step="write tools as Ollama's API takes them")
+    calls = [message.get("tool_calls") or [] for message in messages]
+    if not all(
+        isinstance(some, list) and all(isinstance(c, dict) and isinstance(c.get("function"), dict) for c in some)
+        for some in calls
+    ):
+        raise UsageError(f"{where}: a tool call has no function", next_step="write them as Ollama's API takes them")
+    think = given.get("enable_thinking", given.get("think"))
+    return Conversation(messages, tools, think if isinstance(think, bool) else None)

@@ -1,0 +1,167 @@
+"""The forms in which a chat format comes: a Jinja chat template, a Go TEMPLATE, or what a server makes of a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import meta
+
+from ollamaq.chat.conversations import Conversation
+from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
+from ollamaq.chat.jinja import REASONING, ChatFormat
+from ollamaq.chat.sandbox import Sandbox
+from ollamaq.checkpoint import open_checkpoint
+from ollamaq.errors import UsageError
+from ollamaq.gguf.splits import join, read_parts
+from ollamaq.modelfile.parser import decode, parse, read_bytes
+from ollamaq.modelfile.source import MAGIC
+
+GENERATED = ("messages", "add_generation_prompt")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A chat format from ``origin``; ``language`` is ``Jinja`` or ``Go``.
+
+    ``render`` may raise `TemplateRefuses` (it has no form for the conversation) or an `OllamaqError`. ``bos`` is the
+    text of the token that it may begin with, which Ollama adds by itself.
+    """
+
+    origin: str
+    language: str
+    text: str
+    variables: tuple[str, ...]
+    render: Callable[[Conversation], str]
+    bos: str = ""
+
+
+def open_form(source: str, server: str = "") -> Form:
+    """What a user points at: a directory, a GGUF, a ``.jinja`` or ``.gotmpl`` file, a Modelfile, or a server's model.
+
+    Raises:
+        UsageError: there is no template in it.
+        ModelRefused: it cannot be read, or its template cannot be parsed.
+        ServerError: the server has no such model.
+    """
+    path = Path(source)
+    if not os.path.lexists(source):
+        return _of_server(source, server)
+    if path.is_dir():
+        checkpoint = open_checkpoint(path)
+        chat_format = ChatFormat.of(checkpoint)
+        if chat_format is None:
+            raise _without(source, "give a directory with chat_template.jinja")
+        return _jinja(source, chat_format)
+    data = _head(path)
+    if data == MAGIC:
+        return _of_gguf(path)
+    text, _ = decode(read_bytes(path))
+    if path.suffix in (".jinja", ".j2"):
+        return _jinja(source, ChatFormat(text))
+    if path.suffix in (".gotmpl", ".tmpl"):
+        return go_form(source, text)
+    templates = [command.value for command in parse(text).commands if command.keyword == "TEMPLATE"]
+    if not templates:
+        raise _without(source, "give a Modelfile with a TEMPLATE, or what its FROM names")
+    return go_form(source, templates[-1])
+
+
+def go_form(origin: str, text: str) -> Form:
+    """That of a Go TEMPLATE, rendered as Ollama 0.34 does."""
+    template = GoTemplate.parse(text)
+
+    def render(conversation: Conversation) -> str:
+        messages = ollama_messages(conversation)
+        return ollama_prompt(template, messages, tools=conversation.tools, think=conversation.think)
+
+    return Form(origin, "Go", text, tuple(sorted(template.variables)), render)
+
+
+def ollama_messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """A conversation's messages as Ollama's API has them."""
+    return [_ollama_message(message) for message in conversation.messages]
+
+
+def _ollama_message(message: dict[str, Any]) -> dict[str, Any]:
+    thought = next((message[name] for name in REASONING if message.get(name) is not None), None)
+    return message if thought is None else {**message, "thinking": thought}
+
+
+def _jinja(origin: str, chat_format: ChatFormat) -> Form:
+    def render(conversation: Conversation) -> str:
+        given: dict[str, Any] = {"tools": conversation.tools}
+        if conversation.think is not None:
+            given["enable_thinking"] = conversation.think
+        messages = conversation.messages
+        begun = _begun(messages)
+        rendered = chat_format.render(messages, add_generation_prompt=begun is None, **given)
+        return rendered if begun is None else _cut(rendered, begun)
+
+    names = meta.find_undeclared_variables(Sandbox().parse(chat_format.template))
+    shown = tuple(sorted(names - set(GENERATED)))
+    bos = chat_format.special_tokens.get("bos_token", "")
+    return Form(origin, "Jinja", chat_format.template, shown, render, bos)
+
+
+def _begun(messages: list[dict[str, Any]]) -> str | None:
+    """The answer that a conversation ends with, which is to be gone on with."""
+    last = messages[-1] if messages else {}
+    content = last.get("content")
+    return content if last.get("role") == "assistant" and isinstance(content, str) and content.strip() else None
+
+
+def _cut(rendered: str, begun: str) -> str:
+    """The prompt up to the end of that answer, as transformers' ``continue_final_message`` has it."""
+    at = rendered.rfind(begun.strip())
+    whole = begun.lstrip() if rendered.startswith(begun.lstrip(), at) else begun.strip()
+    return rendered[: at + len(whole)] if at >= 0 else rendered
+
+
+def _of_gguf(path: Path) -> Form:
+    metadata = join(read_parts(path).values()).metadata
+    template = metadata.get("tokenizer.chat_template")
+    if template is None or not isinstance(template.value, str):
+        raise _without(str(path), "give one with tokenizer.chat_template")
+    tokens = metadata["tokenizer.ggml.tokens"].value if "tokenizer.ggml.tokens" in metadata else ()
+    special = {}
+    for name in ("bos", "eos", "unknown", "padding"):
+        entry = metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if entry is not None and isinstance(entry.value, int) and 0 <= entry.value < len(tokens):
+            special[{"unknown": "unk", "padding": "pad"}.get(name, name) + "_token"] = str(tokens[entry.value])
+    return _jinja(str(path), ChatFormat(template.value, special))
+
+
+def _of_server(name: str, server: str) -> Form:
+    from ollamaq.ollama.client import Client
+    from ollamaq.ollama.host import parse_host
+
+    url = parse_host(server)
+
+    def render(conversation: Conversation) -> str:
+        more: dict[str, Any] = {} if conversation.tools is None else {"tools": conversation.tools}
+        if conversation.think is not None:
+            more["think"] = conversation.think
+        with Client(url) as client:
+            return client.render(name, ollama_messages(conversation), **more)
+
+    with Client(url) as client:
+        text = str(client.show(name).get("template") or "")
+    if "{%" in text or "{#" in text:
+        return replace(_jinja(f"{name} at {url}", ChatFormat(text)), render=render)
+    return replace(go_form(f"{name} at {url}", text), render=render)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", next_step="see its permissions") from error
+
+
+def _without(source: str, next_step: str) -> UsageError:
+    return UsageError(f"{source} has no chat template", next_step=next_step)

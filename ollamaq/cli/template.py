@@ -1,0 +1,116 @@
+"""``ollamaq template``: chat templates shown, and compared with each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, REFUSED, Verdict, compare, read_chats
+from ollamaq.chat.conversations import SUITE
+from ollamaq.chat.forms import open_form
+from ollamaq.cli.options import Json
+from ollamaq.cli.output import Output, command, table
+from ollamaq.modelfile.printable import printed
+
+DIFFERENT = 1
+"""Exit code where two templates differ."""
+COLOURS = {EQUAL: "green", DIFFERS: "red", LIMIT: "yellow", REFUSED: "dim"}
+LINES = 4
+"""Of each prompt, from where they differ on."""
+
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        help="A model directory, a GGUF, a .jinja or .gotmpl file, a Modelfile, or a model on the server.",
+        show_default=False,
+    ),
+]
+Server = Annotated[str, typer.Option("--server", envvar="OLLAMA_HOST", help="Where models are that are no files.")]
+
+template = typer.Typer(help="Show and compare chat templates.", no_args_is_help=True)
+
+
+@template.command()
+@command
+def show(source: SourceName, server: Server = "", as_json: Json = False) -> None:
+    """Print a chat template, and what it makes use of."""
+    form = open_form(source, server)
+    overview = table(form.origin, "", "")
+    overview.add_row("language", form.language)
+    overview.add_row("variables", escape(", ".join(form.variables)))
+    data = {"source": form.origin, "language": form.language, "variables": form.variables, "template": form.text}
+    Output(as_json=as_json, quiet=False).result(data, overview, "", Text(printed(form.text)), brief=form.text)
+
+
+@template.command()
+@command
+def check(
+    a: SourceName,
+    b: SourceName,
+    server: Server = "",
+    chats: Annotated[
+        Path | None,
+        typer.Option("--chats", metavar="FILE.jsonl", help="Compare over these conversations.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the prompts of two chat templates. Exits with 0 if all are equal, 1 if not.
+
+    Conversations that a Jinja template refuses have no prompt to compare with; what no Go TEMPLATE could say in
+    Ollama is told as its limit.
+    """
+    forms = open_form(a, server), open_form(b, server)
+    verdicts = compare(*forms, read_chats(chats) if chats else SUITE)
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    rows = table(f"A {forms[0].origin} ({forms[0].language}), B {forms[1].origin} ({forms[1].language})", "", "")
+    for verdict in verdicts:
+        told = f"{verdict.verdict}: {verdict.why}" if verdict.why else verdict.verdict
+        rows.add_row(escape(verdict.conversation), Text(printed(told), COLOURS[verdict.verdict]))
+    shown: list[Any] = [rows, ", ".join(f"{count} {name}" for name, count in counts.items())]
+    first = next((verdict for verdict in verdicts if verdict.verdict == DIFFERS), None)
+    if first:
+        shown += ["", _side_by_side(first)]
+    data = {
+        "a": forms[0].origin,
+        "b": forms[1].origin,
+        "counts": dict(counts),
+        "conversations": [_described(verdict) for verdict in verdicts],
+    }
+    Output(as_json=as_json, quiet=False).result(data, *shown, brief="")
+    if first:
+        raise typer.Exit(DIFFERENT)
+
+
+def _described(verdict: Verdict) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": verdict.conversation, "verdict": verdict.verdict}
+    if verdict.why:
+        told["why"] = verdict.why
+    if verdict.verdict != EQUAL:
+        told |= {"offset": len(verdict.a[: verdict.offset].encode()), "a": verdict.a, "b": verdict.b}
+    return told
+
+
+def _side_by_side(verdict: Verdict) -> Table:
+    """The lines at the first difference; what follows it is coloured, and white space can be seen."""
+    at = verdict.offset
+    start = verdict.a.rfind("\n", 0, at) + 1
+    byte = len(verdict.a[:at].encode())
+    made = table(f"{escape(verdict.conversation)}: the first difference is at byte {byte}", "A", "B")
+    made.add_row(*(_excerpt(text, start, at, colour) for text, colour in ((verdict.a, "red"), (verdict.b, "green"))))
+    return made
+
+
+def _excerpt(text: str, start: int, at: int, colour: str) -> Text:
+    rest = "".join(text[at:].splitlines(keepends=True)[:LINES]) or "∎"
+    return Text(_visible(text[start:at])) + Text(_visible(rest), colour)
+
+
+def _visible(text: str) -> str:
+    text = text.replace(" ", "·").replace("\t", "→").replace("\n", "↵\n")
+    return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
