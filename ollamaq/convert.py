@@ -74,7 +74,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     """
     where = str(checkpoint.path / "config.json")
     family = family_of(checkpoint.config, where)
-    family, config = _complete(checkpoint, family, where)
+    family, config = completed(checkpoint, family, where)
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
@@ -93,7 +93,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     return Model(metadata, tensors)
 
 
-def _complete(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
+def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
     """The config with its class's defaults, the sizes computed from it, and rope settings under one name each.
 
     The family then has the architecture of such a config.
@@ -146,7 +146,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
             continue
         if any(part in original for part in skipped):
             continue
-        for name, tensor in _placed(original, whole, family, names, config).items():
+        for name, tensor in placed(original, whole, family, names, config).items():
             expected = wanted.get(name)
             if expected is None and name.endswith(".bias"):
                 matrix = wanted.get(name.removesuffix(".bias") + ".weight", ())
@@ -196,7 +196,7 @@ def _kind(name: str) -> str:
     return re.sub(r"^blk\.\d+\.", "", name).removesuffix(".weight")
 
 
-def _placed(
+def placed(
     original: str, tensor: Tensor, family: Family, names: gguf.TensorNameMap, config: Config
 ) -> dict[str, Tensor]:
     """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
@@ -221,12 +221,12 @@ def _placed(
             next_step="is config.json that of these weights?",
         )
     layer = next((part for part in plain.split(".") if part.isdecimal()), "")
-    placed = {}
+    found = {}
     for kind, piece in pieces.items():
         name = _full(f"blk.{layer}.{kind}", family)
         taken = piece if isinstance(piece, Tensor) else with_row_order(tensor, piece)
-        placed[name] = Tensor(name, taken.type, taken.shape, taken.rows)
-    return placed
+        found[name] = Tensor(name, taken.type, taken.shape, taken.rows)
+    return found
 
 
 def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:

@@ -12,6 +12,7 @@ from ollamaq.checkpoint import Checkpoint, open_checkpoint
 from ollamaq.checkpoint.hub import fetched
 from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.convert import convert, native_outtype
+from ollamaq.convert_adapter import convert_adapter
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.splits import join, read_parts
@@ -105,3 +106,14 @@ def open_source(
         )
     parts = read_parts(path)
     return Source(path, join(parts.values()), tuple(parts))
+
+
+def open_adapter(path: Path, base: Path | None = None) -> Source:
+    """Open a LoRA adapter as what a GGUF of an adapter holds.
+
+    Raises:
+        ModelRefused: it is no adapter, its base is not here, or GGUF cannot hold it.
+    """
+    adapter = read_adapter(path)
+    checkpoint = open_checkpoint(base or find_base(adapter), path)
+    return Source(path, convert_adapter(checkpoint, adapter), adapter.files, checkpoint, (adapter,))

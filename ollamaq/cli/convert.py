@@ -11,7 +11,7 @@ from ollamaq.cli.options import Adapters, Base, DryRun, Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
-from ollamaq.source import open_source
+from ollamaq.source import open_adapter, open_source
 
 OUTTYPES = ("auto", "f16", "bf16", "f32")
 
@@ -27,6 +27,9 @@ def convert(
     dry_run: DryRun = False,
     base: Base = None,
     adapter: Adapters = None,
+    adapter_only: Annotated[
+        bool, typer.Option("--adapter-only", help="Write the adapter as a GGUF of its own, not merged.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,7 +37,12 @@ def convert(
     if outtype not in OUTTYPES:
         raise UsageError(f"unknown --outtype {outtype!r}", next_step=f"choose one of {', '.join(OUTTYPES)}")
     out = Output(as_json=as_json, quiet=quiet)
-    opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype, pre=pre)
+    if adapter_only and (adapter or outtype not in ("auto", "f32")):
+        raise UsageError("--adapter-only writes one adapter, in f32", next_step="leave --adapter and --outtype out")
+    if adapter_only:
+        opened = open_adapter(source, base)
+    else:
+        opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype, pre=pre)
     written = 0
     if not dry_run:
         with out.progress() as progress:

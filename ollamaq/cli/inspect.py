@@ -69,7 +69,7 @@ def inspect(
 def merged_facts(merged: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What was merged, in lines for people."""
     if merged:
-        yield "base", " ".join(merged[key] for key in ("base", "revision") if key in merged)
+        yield "base", escape(" ".join(merged[key] for key in ("base", "revision") if key in merged))
     for told in merged.get("adapters", ()):
         parts = [f"{told['kind']} of rank {told['rank']} on {told['modules']} modules"] if told["modules"] else []
         parts += [f"{told['replaced']} new tensors"] if told["replaced"] else []

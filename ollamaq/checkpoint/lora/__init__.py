@@ -2,6 +2,6 @@
 
 from ollamaq.checkpoint.lora.adapter import Adapter, is_adapter, parse_weighted, read_adapter
 from ollamaq.checkpoint.lora.base import find_base
-from ollamaq.checkpoint.lora.merge import merge
+from ollamaq.checkpoint.lora.merge import merge, products
 
-__all__ = ["Adapter", "find_base", "is_adapter", "merge", "parse_weighted", "read_adapter"]
+__all__ = ["Adapter", "find_base", "is_adapter", "merge", "parse_weighted", "products", "read_adapter"]

@@ -61,7 +61,7 @@ BASE_LAYER = ".base_layer.weight"
 QUANTIFIER = re.compile(r"(?<!\\)[*+?{]")
 REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 """A name on the Hugging Face Hub."""
-MAX_QUANTIFIERS, MAX_PATTERN = 3, 1000
+MAX_QUANTIFIERS, MAX_PATTERN, LARGEST = 3, 1000, 1e30
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,18 @@ class Adapter:
         dora = any(update.magnitude for update in self.updates.values())
         return " ".join(["rsLoRA"] * bool(self.config.get("use_rslora")) + ["DoRA"] * dora) or "LoRA"
 
+    @property
+    def mlx_parameters(self) -> dict[str, Any]:
+        parameters = self.config.get("lora_parameters")
+        return parameters if isinstance(parameters, dict) else {}
+
     def described(self) -> dict[str, Any]:
         """What tells this adapter from others, for people and for ``release.json``."""
         return {
             "name": self.path.resolve().name,
             "kind": self.kind,
-            "rank": self.config.get("r", (self.config.get("lora_parameters") or {}).get("rank")),
-            "alpha": self.config.get("lora_alpha", (self.config.get("lora_parameters") or {}).get("scale")),
+            "rank": self.config.get("r", self.mlx_parameters.get("rank")),
+            "alpha": self.config.get("lora_alpha", self.mlx_parameters.get("scale")),
             "weight": self.weight,
             "modules": len(self.updates),
             "replaced": len(self.replaced),
@@ -144,7 +149,7 @@ class Adapter:
         """
         where = self.path / CONFIG
         if self.mlx:
-            return self.weight * _number((self.config.get("lora_parameters") or {}).get("scale"), f"{where} has scale")
+            return self.weight * _number(self.mlx_parameters.get("scale"), f"{where} has scale")
         said = _pattern(self.config, "rank_pattern", name, self.config.get("r"), where)
         alpha = _number(
             _pattern(self.config, "alpha_pattern", name, self.config.get("lora_alpha"), where), f"{where} has alpha"
@@ -330,6 +335,6 @@ def _compiled(key: str, setting: str, where: Path) -> re.Pattern[str]:
 
 
 def _number(value: Any, what: str) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
         raise ModelRefused(f"{what} {reprlib.repr(value)}, which is no number", next_step="save the adapter again")
     return float(value)

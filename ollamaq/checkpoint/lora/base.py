@@ -9,6 +9,7 @@ from pathlib import Path
 from ollamaq.checkpoint.lora.adapter import REPOSITORY, Adapter, is_adapter
 from ollamaq.errors import ModelRefused
 
+MAX_NAME = 200
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 
@@ -21,10 +22,9 @@ def find_base(adapter: Adapter) -> Path:
     name = adapter.base
     if name is None:
         raise ModelRefused(f"{adapter.path} does not name its base model", next_step="name it: --base DIR")
-    if "\0" not in name:
-        for place in (adapter.path / name, Path(name).expanduser()):
-            if (place / "config.json").exists() and not is_adapter(place):
-                return place.resolve()
+    for place in (adapter.path / name, Path(os.path.expanduser(name))):
+        if os.path.isfile(place / "config.json") and not is_adapter(place):
+            return place.resolve()
     cache = cache_directory()
     if found := _snapshot(cache, name, adapter.revision):
         return found
@@ -50,7 +50,12 @@ def cache_directory() -> Path:
 
 def _snapshot(cache: Path, name: str, revision: str | None) -> Path | None:
     """A repository's snapshot of a branch, tag or commit; of ``main``, or the only one, where none is named."""
-    if not REPOSITORY.fullmatch(name) or not REVISION.fullmatch(revision or "main") or ".." in f"{name}/{revision}":
+    if (
+        len(name) > MAX_NAME
+        or not REPOSITORY.fullmatch(name)
+        or not REVISION.fullmatch(revision or "main")
+        or ".." in f"{name}/{revision}"
+    ):
         return None
     repository = cache / f"models--{name.replace('/', '--')}"
     try:
@@ -63,4 +68,4 @@ def _snapshot(cache: Path, name: str, revision: str | None) -> Path | None:
     if not commit or not REVISION.fullmatch(commit) or ".." in commit:
         return None
     snapshot = repository / "snapshots" / commit
-    return snapshot if (snapshot / "config.json").exists() else None
+    return snapshot if os.path.isfile(snapshot / "config.json") else None

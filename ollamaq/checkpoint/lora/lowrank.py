@@ -98,6 +98,11 @@ class LowRank:
     expert: int | None = None
     first: int = 0
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is of one matrix with a row for each output."""
+        return not self.by_input and self.expert is None and self.factors.experts == 1
+
     def delta(self, start: int, stop: int) -> F32:
         """What is added to rows ``[start, stop)``, which are of one matrix."""
         matrix, low = divmod(start, self.rows)

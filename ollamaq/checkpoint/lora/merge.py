@@ -67,6 +67,32 @@ def merge(base: Checkpoint, adapters: Sequence[Adapter]) -> Checkpoint:
     return dataclasses.replace(base, tensors=tensors, config=config)
 
 
+def products(base: Checkpoint, adapter: Adapter) -> dict[str, LowRank]:
+    """What an adapter adds to the base's matrices, by tensor.
+
+    Raises:
+        ModelRefused: it does more than that, or has no place on the base.
+    """
+    placed = _Placed(base)
+    placed.add(adapter)
+    found: dict[str, LowRank] = {}
+    for name, edits in placed.edits.items():
+        for edit in edits:
+            if name not in base.tensors or not isinstance(edit, LowRank) or not edit.plain:
+                raise _more(adapter, name)
+            found[name] = edit
+    if placed.replaced:
+        raise _more(adapter, next(iter(placed.replaced)))
+    return found
+
+
+def _more(adapter: Adapter, name: str) -> ModelRefused:
+    return ModelRefused(
+        f"{adapter.path} does more to {name!r} than an adapter in GGUF can say",
+        next_step="merge it: leave --adapter-only out",
+    )
+
+
 class _Placed:
     """The base's tensors, and the edits that each gets."""
 
