@@ -154,6 +154,11 @@ def _vocabularies(path: Path) -> list[str]:
     return [name for name in names if (path / name).is_symlink() or (path / name).exists()]
 
 
+def has_weights(path: Path) -> bool:
+    """Whether a directory has a whole model's weights, in one file or in several with an index."""
+    return any((path / f"{weights}{end}").exists() for weights in READERS for end in ("", INDEX))
+
+
 def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     for weights, read in READERS.items():
         if (path / f"{weights}{INDEX}").exists():
