@@ -72,6 +72,21 @@ def test_rows_come_in_chunks_of_the_stored_type(dtype, stored, write_safetensors
     assert (found["a"].rows(0, 1) == values[:5].reshape(1, 5)).all()
 
 
+def test_shards_without_an_index_are_read_if_none_is_missing(tiny_checkpoint):
+    path = tiny_checkpoint(shards=3)
+    expected = open_checkpoint(path)
+    (path / INDEX).unlink()
+    found = open_checkpoint(path)
+    assert list(found.tensors) == list(expected.tensors)
+    assert set(found.files) == set(expected.files) - {path / INDEX}
+    (path / "model-00001-of-00003.safetensors").rename(path / "kept")
+    refusal(path, r"model-00001-of-00003\.safetensors is missing")
+    (path / "model-00001-of-00003.safetensors").write_bytes((path / "model-00002-of-00003.safetensors").read_bytes())
+    refusal(path, r"model-00002-of-00003\.safetensors has tensor .*, as a part before it")
+    (path / "kept").rename(path / "model-00001-of-00002.safetensors")
+    refusal(path, r"has model-00001-of-00002\.safetensors beside the parts of a model of 3 files")
+
+
 def test_a_template_file_comes_before_the_tokenizers_own(tiny_checkpoint):
     path = tiny_checkpoint()
     (path / "chat_template.jinja").write_bytes(b"file\r\n{{ x }}\n")
@@ -172,7 +187,7 @@ def test_an_index_of_another_form_is_refused(content, tiny_checkpoint):
     ("name", "step"),
     [
         ("consolidated.safetensors", "Hugging Face format"),
-        ("model-00001-of-00002.safetensors", r"index\.json with its shards"),
+        ("weights.00.safetensors", r"index\.json with its shards"),
         ("model-Q8_0.gguf", "give the GGUF file itself"),
         ("weights.npz", "newer mlx-lm"),
         ("training_args.bin", r"pytorch_model\.bin"),

@@ -21,7 +21,7 @@ def hub(monkeypatch, tiny_checkpoint, tmp_path):
     asked = []
 
     def snapshot_download(name, *, revision, allow_patterns):
-        asked.append((name, revision, allow_patterns[-1]))
+        asked.append((name, revision, allow_patterns[-2]))
         if name != "team/Tiny-Model":
             raise OSError(f"401 Client Error.\n\nRepository Not Found for {name}")
         return str(place)

@@ -5,6 +5,9 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import lzma
+import os
+import pickle
 import re
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from gguf import GGMLQuantizationType as Type
 from typer.testing import CliRunner
 
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.checkpoint.lora import find_base, merge, parse_weighted, read_adapter
+from ollamaq.checkpoint.lora import find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.cli import app
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.files import ReadOnlyFile
@@ -434,9 +437,30 @@ def test_blocks_that_hold_no_floats_are_not_merged_into(base, adapter):
 def test_a_missing_file_is_named(missing, said, adapter):
     path = adapter(on_q(1))
     (path / missing).unlink()
-    (path / "adapter_model.bin").write_bytes(b"")
     with pytest.raises(ModelRefused, match=said):
         read_adapter(path)
+
+
+def test_a_pickled_adapter_is_read_without_running_it(base, adapter):
+    """``data/adapter.bin.xz`` was saved by PyTorch 2.11: factors of 1, 2, 3, 4."""
+    path = adapter({}, r=1, lora_alpha=3)
+    (path / "adapter_model.safetensors").unlink()
+    saved = lzma.decompress((Path(__file__).parent / "data/adapter.bin.xz").read_bytes())
+    (path / "adapter_model.bin").write_bytes(saved)
+    one_to_four = np.arange(1, 5, dtype=np.float32)
+    ours = merged(base({"q.weight": normal(4, 4)}), path)["q.weight"]
+    np.testing.assert_allclose(ours, normal(4, 4) + 3 * np.outer(one_to_four, one_to_four), rtol=1e-6)
+    (path / "adapter_model.bin").write_bytes(pickle.dumps({"q": os.getcwd}))
+    with pytest.raises(ModelRefused, match=r"adapter_model\.bin is no zip file"):
+        read_adapter(path)
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"])
+def test_a_whole_model_with_an_adapters_config_is_no_adapter(weights, adapter):
+    path = adapter(on_q(1))
+    assert is_adapter(path)
+    (path / weights).write_bytes(b"")
+    assert not is_adapter(path)
 
 
 def test_a_weight_that_is_no_number_is_refused():

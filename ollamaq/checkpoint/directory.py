@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,16 +154,44 @@ def _vocabularies(path: Path) -> list[str]:
     return [name for name in names if (path / name).is_symlink() or (path / name).exists()]
 
 
+def has_weights(path: Path) -> bool:
+    """Whether a directory has a whole model's weights, in one file or in several with an index."""
+    return any((path / f"{weights}{end}").exists() for weights in READERS for end in ("", INDEX))
+
+
 def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     for weights, read in READERS.items():
         if (path / f"{weights}{INDEX}").exists():
             return _shards(path, f"{weights}{INDEX}", read)
         if (path / weights).exists():
             return read(_inside(path, weights)), [weights]
+        if parts := _parts(path, weights):
+            return _together(path, parts, read), parts
     for pattern, step in FOREIGN.items():
         if other := next((file.name for file in sorted(path.glob(pattern))), None):
             raise ModelRefused(f"{path} has no {WEIGHTS}, and {other} is not read in its place", next_step=step)
     raise ModelRefused(f"{path} has no {WEIGHTS}", next_step="give the directory that save_pretrained wrote")
+
+
+def _parts(path: Path, weights: str) -> list[str]:
+    """The files of a model in parts that has lost its index: their names tell how many there should be."""
+    stem, _, ending = weights.rpartition(".")
+    part = re.compile(rf"{stem}-[0-9]{{5}}-of-([0-9]{{5}})\.{ending}")
+    found = {match[0]: int(match[1]) for file in path.iterdir() if (match := part.fullmatch(file.name))}
+    count = max(found.values(), default=0)
+    if other := next((name for name in sorted(found) if found[name] != count), None):
+        raise ModelRefused(f"{path} has {other} beside the parts of a model of {count} files", next_step=AGAIN)
+    return [f"{stem}-{i:05}-of-{count:05}.{ending}" for i in range(1, count + 1)]
+
+
+def _together(path: Path, parts: list[str], read: Reader) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for part in parts:
+        for name, tensor in read(_inside(path, part)).items():
+            if name in tensors:
+                raise ModelRefused(f"{path / part} has tensor {name!r}, as a part before it", next_step=AGAIN)
+            tensors[name] = tensor
+    return tensors
 
 
 def _shards(path: Path, index: str, read: Reader) -> tuple[dict[str, Tensor], list[str]]:

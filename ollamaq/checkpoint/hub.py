@@ -11,7 +11,7 @@ SCHEME = "hf:"
 ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 """With one slash too, for that is what is left of two in a path."""
 BESIDES = ["*.json", "*.jinja", "*.model", "README.md"]
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+WEIGHTS = (["model*.safetensors", "adapter_model.safetensors"], ["pytorch_model*.bin", "adapter_model.bin"])
 """The second only where the first are not."""
 
 
@@ -36,8 +36,8 @@ def fetched(source: Path) -> Path:
     name, revision = address["name"], address["revision"]
     try:
         for weights in WEIGHTS:
-            place = Path(snapshot_download(name, revision=revision, allow_patterns=[*BESIDES, weights]))
-            if any(place.glob(weights)):
+            place = Path(snapshot_download(name, revision=revision, allow_patterns=[*BESIDES, *weights]))
+            if any(file for pattern in weights for file in place.glob(pattern)):
                 break
     except (OSError, ValueError) as error:  # of which its errors are, in all its versions
         said = " ".join(str(error).split())[:200]

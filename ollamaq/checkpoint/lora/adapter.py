@@ -1,7 +1,7 @@
 """An adapter's directory: what its configuration says, and which tensors change which weights.
 
-Formats: peft's (``adapter_config.json``, ``adapter_model.safetensors``) and mlx-lm's (``adapters.safetensors``, whose
-``lora_a`` and ``lora_b`` are transposed and whose scale stands in the configuration).
+Formats: peft's (``adapter_config.json``, ``adapter_model.safetensors`` or ``.bin``) and mlx-lm's
+(``adapters.safetensors``, whose ``lora_a`` and ``lora_b`` are transposed and whose scale stands in the configuration).
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ollamaq.checkpoint.directory import INDEX, WEIGHTS
 from ollamaq.checkpoint.directory import _inside as inside
 from ollamaq.checkpoint.directory import _json as read_json
+from ollamaq.checkpoint.directory import has_weights
+from ollamaq.checkpoint.pickled import read_pickled
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.tensors import Tensor
 
 CONFIG = "adapter_config.json"
 PEFT_WEIGHTS, MLX_WEIGHTS = "adapter_model.safetensors", "adapters.safetensors"
+READERS = {PEFT_WEIGHTS: read_safetensors, "adapter_model.bin": read_pickled, MLX_WEIGHTS: read_safetensors}
 
 VARIANTS = {
     "use_qalora": "QALoRA",
@@ -164,10 +166,7 @@ class Adapter:
 
 def is_adapter(path: Path) -> bool:
     """Whether a directory is an adapter's, not a whole model's."""
-    names = (CONFIG, PEFT_WEIGHTS, MLX_WEIGHTS)
-    return any((path / name).exists() for name in names) and not any(
-        (path / name).exists() for name in (WEIGHTS, INDEX)
-    )
+    return any((path / name).exists() for name in (CONFIG, *READERS)) and not has_weights(path)
 
 
 def parse_weighted(text: str) -> tuple[Path, float]:
@@ -197,7 +196,7 @@ def read_adapter(path: Path, weight: float = 1.0) -> Adapter:
     if not path.is_dir():
         raise ModelRefused(f"{path} is not a directory", next_step="give the directory of a LoRA adapter")
     config = read_json(path, CONFIG, needed="give the directory that model.save_pretrained(...) wrote")
-    weights = next((name for name in (PEFT_WEIGHTS, MLX_WEIGHTS) if (path / name).exists()), None)
+    weights = next((name for name in READERS if (path / name).exists()), None)
     if weights is None:
         raise ModelRefused(
             f"{path} has no {PEFT_WEIGHTS}", next_step="save it as safetensors: model.save_pretrained(...)"
@@ -205,7 +204,7 @@ def read_adapter(path: Path, weight: float = 1.0) -> Adapter:
     mlx = weights == MLX_WEIGHTS
     _check(config, mlx, path / CONFIG)
     adapter = Adapter(path, (path / CONFIG, path / weights), config, mlx, weight)
-    return _sorted(adapter, read_safetensors(inside(path, weights)))
+    return _sorted(adapter, READERS[weights](inside(path, weights)))
 
 
 def _check(config: dict[str, Any], mlx: bool, where: Path) -> None:
