@@ -25,7 +25,8 @@ their types and the SHA-256 of each. `tests/test_tokenizers.py` does the same wi
 `integration/test_families.py` has llama.cpp run every golden's model; what it refuses is told there with the reason,
 which is each time that the tiny model has a shape no real one has. The last column is measured by
 `docs/measure_families.py`: of random prompts, those for which llama.cpp with our GGUF (F32) and transformers 4.57.6
-with the checkpoint have the same likeliest next token.
+with the checkpoint have the same likeliest next token. PhiMoE differs because llama.cpp normalizes by root mean
+square where the model has LayerNorm; made to do the same, transformers agrees on all prompts.
 
 | GGUF architecture | classes in config.json | tokenizers | goldens | in llama.cpp | as in transformers |
 |---|---|---|---|---|---|
