@@ -83,7 +83,7 @@ def measure(name: str, server: Path, place: Path) -> dict[str, str | int]:
         expected = theirs(place / "model", asked)
     except Exception as error:
         print(name, error)
-        return {"llama.cpp": "runs", "transformers": "does not load it"}
+        return {"llama.cpp": "runs", "transformers": "does not run it"}
     chosen = expected[np.arange(PROMPTS), list(ours)]
     return {"llama.cpp": "runs", "top1": int((chosen >= expected.max(-1) - NEAR).sum()), "of": PROMPTS}
 

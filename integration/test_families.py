@@ -10,7 +10,7 @@ TOO_SMALL = {
     "phi2": "expects 512 rows of ffn_up: four times the width, as every Phi 2 has, but not this one",
     "olmoe": "norms of keys as wide as the model: OLMoE has as many key heads as query heads, this one half",
     "deepseek-v2-lite": "tells V2-Lite by its 27 layers, and this one has 2",
-    "ernie4_5-moe": "the converter says shared experts are intermediate_size / num_key_value_heads wide; here they aren't",
+    "ernie4_5-moe": "the converter takes shared experts for intermediate_size / num_key_value_heads wide",
     "gemma3n": "has Gemma 3n's 256 values per layer in its code, and this one has 8",
     "granitehybrid-dense": "takes feed_forward_length, where this one has a shared_intermediate_size of its own",
     "granitehybrid-attention": "takes feed_forward_length, where this one has a shared_intermediate_size of its own",
