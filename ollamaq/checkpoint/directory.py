@@ -105,7 +105,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     """
     if not path.is_dir():
         raise ModelRefused(f"{path} is not a directory", next_step="give a Hugging Face model directory")
-    config = _json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
+    config = read_json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
     tensors = with_usual_names(tensors, path)
@@ -121,7 +121,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     sentencepiece = next((name for name in vocabularies if name in SENTENCEPIECE), None)
     templates: dict[str, str] = {}
     for said in (home, path):
-        templates, template_files = _templates(said, _json(said, TOKENIZER_CONFIG))
+        templates, template_files = _templates(said, read_json(said, TOKENIZER_CONFIG))
         if templates:
             break
     pooling, modules = _pooling(path)
@@ -135,17 +135,17 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
         files=tuple([file for file in others if file.exists()] + [path / name for name in weights]),
         tensors=tensors,
         config=config,
-        generation_config=_json(sampling, GENERATION),
-        tokenizer=_json(words, TOKENIZER),
-        tokenizer_config=_json(words, TOKENIZER_CONFIG),
+        generation_config=read_json(sampling, GENERATION),
+        tokenizer=read_json(words, TOKENIZER),
+        tokenizer_config=read_json(words, TOKENIZER_CONFIG),
         chat_templates=templates,
         model_card=_model_card(home),
         pooling=pooling,
         quantized=quantized,
         sentencepiece=_bytes(words, sentencepiece) if sentencepiece else b"",
-        added_tokens=_json(words, ADDED_TOKENS),
-        special_tokens_map=_json(words, SPECIAL_TOKENS),
-        tekken=_json(words, TEKKEN),
+        added_tokens=read_json(words, ADDED_TOKENS),
+        special_tokens_map=read_json(words, SPECIAL_TOKENS),
+        tekken=read_json(words, TEKKEN),
     )
 
 
@@ -164,7 +164,7 @@ def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         if (path / f"{weights}{INDEX}").exists():
             return _shards(path, f"{weights}{INDEX}", read)
         if (path / weights).exists():
-            return read(_inside(path, weights)), [weights]
+            return read(inside(path, weights)), [weights]
         if parts := _parts(path, weights):
             return _together(path, parts, read), parts
     for pattern, step in FOREIGN.items():
@@ -187,7 +187,7 @@ def _parts(path: Path, weights: str) -> list[str]:
 def _together(path: Path, parts: list[str], read: Reader) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for part in parts:
-        for name, tensor in read(_inside(path, part)).items():
+        for name, tensor in read(inside(path, part)).items():
             if name in tensors:
                 raise ModelRefused(f"{path / part} has tensor {name!r}, as a part before it", next_step=AGAIN)
             tensors[name] = tensor
@@ -196,13 +196,13 @@ def _together(path: Path, parts: list[str], read: Reader) -> dict[str, Tensor]:
 
 def _shards(path: Path, index: str, read: Reader) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of every file that the index names, file by file in the order of their names, and those files."""
-    where = _json(path, index).get("weight_map")
+    where = read_json(path, index).get("weight_map")
     if not isinstance(where, dict) or not where or not all(isinstance(name, str) for name in where.values()):
         raise ModelRefused(f"{path / index} has no weight_map of file names", next_step=AGAIN)
     shards = sorted(set(where.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        for name, tensor in read(_inside(path, shard)).items():
+        for name, tensor in read(inside(path, shard)).items():
             if where.get(name) != shard:
                 raise ModelRefused(
                     f"{path / shard} has tensor {name!r}, which {index} has in {where.get(name, 'no file')!r}",
@@ -239,7 +239,7 @@ def _pooling(path: Path) -> tuple[dict[str, Any], list[str]]:
         match module:
             case {"type": str(kind), "path": str(folder)} if kind.endswith("Pooling"):
                 name = f"{folder}/{CONFIG}"
-                return _json(path, name, needed=AGAIN), [MODULES, name]
+                return read_json(path, name, needed=AGAIN), [MODULES, name]
     return {}, []
 
 
@@ -270,7 +270,7 @@ def _model_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _inside(path: Path, name: str) -> Path:
+def inside(path: Path, name: str) -> Path:
     """A file of the directory. A link may lead into the blobs of the same Hugging Face cache, nowhere else."""
     if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
         raise ModelRefused(f"{path} names the file {name!r}, outside of the directory", next_step=AGAIN)
@@ -305,13 +305,13 @@ def _bytes(path: Path, name: str) -> bytes:
 
 def _sized(path: Path, name: str) -> Path:
     """A file of the directory that is not too large to be read whole."""
-    file, limit = _inside(path, name), MAX_BYTES.get(name, MAX_BYTES_OTHERWISE)
+    file, limit = inside(path, name), MAX_BYTES.get(name, MAX_BYTES_OTHERWISE)
     if (size := file.stat().st_size) > limit:
         raise ModelRefused(f"{file} has {size:,} bytes; {limit:,} are allowed", next_step="is this the right file?")
     return file
 
 
-def _json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:
+def read_json(path: Path, name: str, needed: str | None = None) -> dict[str, Any]:
     if not (path / name).exists() and not (path / name).is_symlink():
         if needed:
             raise ModelRefused(f"{path} has no {name}", next_step=needed)

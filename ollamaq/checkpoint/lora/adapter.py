@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ollamaq.checkpoint.directory import _inside as inside
-from ollamaq.checkpoint.directory import _json as read_json
-from ollamaq.checkpoint.directory import has_weights
+from ollamaq.checkpoint.directory import has_weights, inside, read_json
 from ollamaq.checkpoint.pickled import read_pickled
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused, UsageError
