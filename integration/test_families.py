@@ -8,6 +8,7 @@ import pytest
 
 TOO_SMALL = {
     "phi2": "expects 512 rows of ffn_up: four times the width, as every Phi 2 has, but not this one",
+    "cohere-qk-norm": "looks for norms of queries and keys in models of 64 layers and more, and this one has 2",
     "olmoe": "norms of keys as wide as the model: OLMoE has as many key heads as query heads, this one half",
     "deepseek-v2-lite": "tells V2-Lite by its 27 layers, and this one has 2",
     "ernie4_5-moe": "the converter takes shared experts for intermediate_size / num_key_value_heads wide",

@@ -16,5 +16,4 @@ def test_the_table_of_families_is_up_to_date():
 
 def test_every_family_has_a_golden():
     page = (ROOT / "docs" / "families.md").read_text()
-    without = [line for line in page.splitlines() if "| none |" in line]
-    assert [line.split(" | ")[1] for line in without] == ["InternLM3ForCausalLM"]
+    assert "| none |" not in page

@@ -2,7 +2,8 @@
 
 ``data/families*.json.gz`` hold what ``convert_hf_to_gguf.py`` b11434 wrote (transformers 4.57.6, outtype f16) for tiny
 models of each family: all metadata but the tokenizer's, and hashes of the tensors in their order; for some, shapes too,
-and numbers where a hash would ask for PyTorch's last bit of an exponential, which depends on the processor.
+and numbers where a hash would ask for PyTorch's last bit of an exponential, which depends on the processor. Those of
+``families-settings`` leave out what a class in transformers has a default for, or differ from others of their family.
 """
 
 import gzip
