@@ -72,7 +72,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
         ModelRefused: the architecture or the tokenizer is not supported, or tensors are missing, unknown or misshapen.
         UsageError: llama.cpp knows no pre-tokenizer ``pre``.
     """
-    where = str(checkpoint.path / "config.json")
+    where = str(checkpoint.path / checkpoint.config_file)
     family = family_of(checkpoint.config, where)
     family, config = completed(checkpoint, family, where)
     named = _named(checkpoint, family, config)
@@ -83,7 +83,9 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
     early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
     metadata = dict(list(described.items())[:1]) | early | described | keys
-    metadata |= vocabulary(checkpoint, config["vocab_size"], family.tokenizer, pre=pre)
+    metadata |= vocabulary(
+        checkpoint, config["vocab_size"], family.tokenizer, pre=pre, arch=gguf.MODEL_ARCH_NAMES[family.arch]
+    )
     for key, value in metadata.items():
         if not _fits(value):
             raise ModelRefused(

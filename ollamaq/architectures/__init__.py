@@ -8,6 +8,7 @@ import re
 from ollamaq.architectures.apertus import APERTUS
 from ollamaq.architectures.bert import BERT, MODERN_BERT, NOMIC_BERT, ROBERTA
 from ollamaq.architectures.cohere import COHERE, COHERE2
+from ollamaq.architectures.consolidated import CONSOLIDATED, CONSOLIDATED_EXPERTS
 from ollamaq.architectures.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from ollamaq.architectures.ernie import ERNIE4_5, ERNIE4_5_MOE
 from ollamaq.architectures.exaone import EXAONE4
@@ -53,6 +54,8 @@ FAMILIES: tuple[Family, ...] = (
     ROBERTA,
     COHERE,
     COHERE2,
+    CONSOLIDATED,
+    CONSOLIDATED_EXPERTS,
     DEEPSEEK_V2,
     DEEPSEEK_V3,
     ERNIE4_5,

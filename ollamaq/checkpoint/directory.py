@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gguf
 
+from ollamaq.checkpoint.consolidated import (
+    CONSOLIDATED,
+    PARAMS,
+    TEKKEN,
+    as_hugging_face,
+    is_consolidated,
+    vocabulary_file,
+)
+from ollamaq.checkpoint.consolidated import SPECIAL_TOKENS as MISTRAL_TOKENS
 from ollamaq.checkpoint.mlx_names import with_usual_names
 from ollamaq.checkpoint.pickled import read_pickled
 from ollamaq.checkpoint.quantized import restored
@@ -23,7 +32,7 @@ WEIGHTS, PICKLED, INDEX = "model.safetensors", "pytorch_model.bin", ".index.json
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 MODULES = "modules.json"
-ADDED_TOKENS, SPECIAL_TOKENS, TEKKEN = "added_tokens.json", "special_tokens_map.json", "tekken.json"
+ADDED_TOKENS, SPECIAL_TOKENS = "added_tokens.json", "special_tokens_map.json"
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
@@ -54,6 +63,7 @@ MAX_NODES = 10_000
 """Of a model card's front matter, where YAML's aliases let few bytes stand for billions."""
 AGAIN = "fetch or save it again"
 
+log = logging.getLogger(__name__)
 logging.getLogger("metadata").addHandler(logging.NullHandler())  # gguf-py's: odd model cards are no news
 
 
@@ -66,6 +76,8 @@ class Checkpoint:
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
     ``quantized`` says what was lost before the weights came here, if anything was. ``sentencepiece`` is the content
     of ``tokenizer.model`` (or of what it is called elsewhere).
+
+    ``config_file`` is what ``config`` was read from; a params.json of Mistral's is turned into Hugging Face's settings.
 
     ``path`` has the configuration and the weights, ``tokenizer_path`` the tokenizer, and ``home`` the model's name and
     its model card; the three differ where an adapter is merged into a base.
@@ -88,6 +100,7 @@ class Checkpoint:
     added_tokens: dict[str, Any] = field(default_factory=dict)
     special_tokens_map: dict[str, Any] = field(default_factory=dict)
     tekken: dict[str, Any] = field(default_factory=dict)
+    config_file: str = CONFIG
 
     @property
     def chat_template(self) -> str | None:
@@ -105,6 +118,8 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     """
     if not path.is_dir():
         raise ModelRefused(f"{path} is not a directory", next_step="give a Hugging Face model directory")
+    if is_consolidated(path):
+        return _consolidated(path)
     config = read_json(path, CONFIG, needed="give a Hugging Face model directory, as save_pretrained writes it")
     stored, weights = _weights(path)
     tensors, quantized = restored(stored, config, path / CONFIG)
@@ -149,6 +164,42 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
     )
 
 
+def _consolidated(path: Path) -> Checkpoint:
+    """A model in Mistral's own format (``consolidated.py``)."""
+    config = as_hugging_face(read_json(path, PARAMS), path / PARAMS)
+    stored, weights = _weights(path, {CONSOLIDATED: read_safetensors})
+    tensors, quantized = restored(stored, config, path / PARAMS)
+    if (words := vocabulary_file(file.name for file in path.iterdir())) is None:
+        raise ModelRefused(
+            f"{path} has no {TEKKEN} and no {SENTENCEPIECE[0]}", next_step="fetch the model's tokenizer too"
+        )
+    templates, template_files = _templates(path, {})
+    if not templates:
+        log.warning(
+            "%s has no %s, for Mistral's own format leaves chats to the library mistral-common: take the file of the"
+            " model's Hugging Face format, or the server will not know how turns are written",
+            *(path, TEMPLATE),
+        )
+    others = [path / name for name in (PARAMS, words, GENERATION, MODEL_CARD, *template_files)]
+    return Checkpoint(
+        path=path,
+        tokenizer_path=path,
+        home=path,
+        files=tuple([file for file in others if file.exists()] + [path / name for name in weights]),
+        tensors=tensors,
+        config=config,
+        generation_config=read_json(path, GENERATION),
+        tokenizer={},
+        tokenizer_config=dict(MISTRAL_TOKENS),
+        chat_templates=templates,
+        model_card=_model_card(path),
+        quantized=quantized,
+        sentencepiece=b"" if words == TEKKEN else _bytes(path, words),
+        tekken=read_json(path, TEKKEN) if words == TEKKEN else {},
+        config_file=PARAMS,
+    )
+
+
 def _vocabularies(path: Path) -> list[str]:
     names = (TOKENIZER, *SENTENCEPIECE, TEKKEN)
     return [name for name in names if (path / name).is_symlink() or (path / name).exists()]
@@ -159,8 +210,8 @@ def has_weights(path: Path) -> bool:
     return any((path / f"{weights}{end}").exists() for weights in READERS for end in ("", INDEX))
 
 
-def _weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    for weights, read in READERS.items():
+def _weights(path: Path, readers: Mapping[str, Reader] = READERS) -> tuple[dict[str, Tensor], list[str]]:
+    for weights, read in readers.items():
         if (path / f"{weights}{INDEX}").exists():
             return _shards(path, f"{weights}{INDEX}", read)
         if (path / weights).exists():

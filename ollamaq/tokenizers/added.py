@@ -47,6 +47,7 @@ def listed(checkpoint: Checkpoint) -> dict[int, str]:
     added = checkpoint.tokenizer.get("added_tokens")
     if isinstance(added, list):
         tokens += [(token.get("content"), token.get("id")) for token in added if isinstance(token, dict)]
+    tokens += [(token.get("token_str"), at) for at, token in enumerate(checkpoint.tekken.get("special_tokens") or [])]
     return {int(at): text for text, at in tokens if isinstance(text, str) and str(at).isdecimal()}
 
 

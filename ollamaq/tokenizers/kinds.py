@@ -7,7 +7,9 @@ its kind has them. Rows of the embedding that no token has are ``[PADn]``, unuse
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gguf import TokenType
@@ -17,6 +19,7 @@ from ollamaq.errors import ModelRefused
 from ollamaq.tokenizers.added import added_tokens, looks_special, role_tokens
 from ollamaq.tokenizers.pre import named, recognise
 from ollamaq.tokenizers.sentencepiece import SentencePieces, read_sentencepiece
+from ollamaq.tokenizers.tekken import read_tekken
 
 UNUSED_SCORE, ADDED_SCORE = -10000.0, -1000.0
 BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
@@ -30,11 +33,12 @@ VISIBLE = {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_r
 
 
 class Files(NamedTuple):
-    """A checkpoint, the rows of its embedding, and the pre-tokenizer the user named."""
+    """A checkpoint, the rows of its embedding, the pre-tokenizer the user named, and what llama.cpp calls the model."""
 
     checkpoint: Checkpoint
     vocab_size: int
     pre: str | None
+    arch: str
 
 
 @dataclass
@@ -202,6 +206,54 @@ def unigram(files: Files) -> dict[str, Any]:
     return keys | ({"precompiled_charsmap": model.charsmap} if model.charsmap else {})
 
 
+def tekken(files: Files) -> dict[str, Any]:
+    """Mistral's byte-level BPE (gguf-py's ``MistralVocab``), with the roles of its tokens."""
+    data = files.checkpoint.tekken
+    read, where = read_tekken(data), str(files.checkpoint.tokenizer_path / "tekken.json")
+    if len(read.texts) > files.vocab_size:
+        raise _too_many(where, len(read.texts), files.vocab_size)
+    rows = Rows(files.vocab_size)
+    for at, text in enumerate(read.texts):
+        rows.put(at, text, TokenType.CONTROL if at < len(read.special) else TokenType.NORMAL)
+    split = {"type": "Split", "pattern": {"Regex": data["config"]["pattern"]}, "behavior": "Isolated"}
+    steps = {"type": "Sequence", "pretokenizers": [split, {"type": "ByteLevel", "use_regex": False}]}
+    like = {"pre_tokenizer": steps, "model": {"vocab": {}, "ignore_merges": True}}
+    first = {
+        "model": "gpt2",
+        "pre": named(files.pre) if files.pre else recognise(like, where),
+        "merges": read.merges(),
+    }
+    return first | _mistral(files, rows, *map(read.special.index, ("<s>", "</s>", "<unk>", "<pad>")), [0] * rows.size)
+
+
+def mistral_sentencepiece(files: Files) -> dict[str, Any]:
+    """SentencePiece of Mistral's own format (``MistralVocab``), with the roles of its tokens."""
+    model = _read(files)
+    rows = _pieces(files, model)
+    ids = {
+        text: at for at, (text, _, kind) in enumerate(model.pieces) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
+    }
+    roles = ids["<s>"], ids["</s>"], ids["<unk>"], ids.get("<pad>", ids["</s>"])
+    return {"model": "llama"} | _mistral(files, rows, *roles, rows.scores)
+
+
+def _mistral(
+    files: Files, rows: Rows, bos: int, eos: int, unknown: int, padding: int, scores: Sequence[float]
+) -> dict[str, Any]:
+    return {
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+        "unknown_token_id": unknown,
+        "padding_token_id": padding,
+        "tokens": rows.tokens,
+        "scores": scores,
+        "token_type": rows.types,
+        f"{files.arch}.vocab_size": rows.size,
+        "add_bos_token": True,
+        "add_eos_token": False,
+    }
+
+
 def _json_rows(files: Files) -> Rows:
     """The vocabulary of a tokenizer.json (``get_vocab_base``)."""
     checkpoint, model = files.checkpoint, _model(files.checkpoint)
@@ -265,15 +317,18 @@ def _read(files: Files) -> SentencePieces:
 
 def _pieces(files: Files, model: SentencePieces) -> Rows:
     if len(model.pieces) > files.vocab_size:
-        raise ModelRefused(
-            f"{files.checkpoint.tokenizer_path / 'tokenizer.model'} has {len(model.pieces)} pieces,"
-            f" and the embedding has {files.vocab_size} rows",
-            next_step="is it the tokenizer that the model was trained with?",
-        )
+        raise _too_many(files.checkpoint.tokenizer_path / "tokenizer.model", len(model.pieces), files.vocab_size)
     rows = Rows(files.vocab_size)
     for at, (text, score, kind) in enumerate(model.pieces):
         rows.put(at, text, TokenType.NORMAL if kind == TokenType.USER_DEFINED else kind, score)
     return rows
+
+
+def _too_many(where: str | Path, pieces: int, rows: int) -> ModelRefused:
+    return ModelRefused(
+        f"{where} has {pieces} pieces, and the embedding has {rows} rows",
+        next_step="is it the tokenizer that the model was trained with?",
+    )
 
 
 def _put_added(files: Files, rows: Rows) -> None:

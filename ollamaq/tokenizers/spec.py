@@ -19,6 +19,7 @@ class TokenizerSpec:
     * ``gemma4``: the same with its merges
     * ``phi3``, ``internlm2``: tokenizer.model with these families' own rules for added tokens
     * ``wordpiece``: tokenizer.json of BERT
+    * ``tekken``, ``mistral_sentencepiece``: Mistral's tekken.json, and tokenizer.model beside params.json
     * ``unigram``: tokenizer.model or tokenizer.json of XLM-RoBERTa and T5
 
     ``special`` has the token (text) of roles (``bos``, ``eot``, …) for which the files give none; ``eos`` is the end of
@@ -40,7 +41,7 @@ class TokenizerSpec:
 
 GPT2_TOKENIZER = TokenizerSpec()
 LLAMA_TOKENIZER = TokenizerSpec(
-    ("sentencepiece", "llama_hf", "gpt2"),
+    ("tekken", "sentencepiece", "llama_hf", "gpt2"),
     space_prefix="first",
     sized={
         32016: {"eot_token_id": 32010},
@@ -51,6 +52,7 @@ LLAMA_TOKENIZER = TokenizerSpec(
 
 By size: CodeLlama's end of an infilling; Granite's and SmolLM's texts never start with a BOS.
 """
+MISTRAL_TOKENIZER = TokenizerSpec(("tekken", "mistral_sentencepiece"))
 SENTENCEPIECE_OR_GPT2 = TokenizerSpec(("sentencepiece", "gpt2"))
 """Qwen 2 and later, and others that ask for ``tokenizer.model`` first."""
 SENTENCEPIECE_TOKENIZER = TokenizerSpec(("sentencepiece",))

@@ -16,10 +16,11 @@ from ollamaq.tokenizers.special import ADDED, KEYS, normalizer_keys, special_tok
 
 
 class Kind(NamedTuple):
-    """Whether a directory has a tokenizer of this kind, and the keys it gives, in order."""
+    """Whether a directory has a tokenizer of this kind, and the keys it gives, in order; ``whole`` ones give them all."""
 
     here: Callable[[Checkpoint], bool]
     keys: Callable[[kinds.Files], dict[str, Any]]
+    whole: bool = False
 
 
 KINDS = {
@@ -31,7 +32,10 @@ KINDS = {
     "gemma4": Kind(kinds.has_byte_fallback, kinds.gemma4),
     "wordpiece": Kind(kinds.is_wordpiece, kinds.wordpiece),
     "unigram": Kind(kinds.is_unigram, kinds.unigram),
+    "tekken": Kind(kinds.has_tekken, kinds.tekken, whole=True),
+    "mistral_sentencepiece": Kind(kinds.has_sentencepiece, kinds.mistral_sentencepiece, whole=True),
 }
+WITH_PRE = ("gpt2", "tekken")
 
 
 MAX_PADDED = 1 << 10
@@ -39,7 +43,9 @@ MAX_IDS = 1 << 31
 """Where the converter does not ask whether a special id has a row."""
 
 
-def vocabulary(checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, pre: str | None = None) -> Metadata:
+def vocabulary(
+    checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, pre: str | None = None, arch: str = "llama"
+) -> Metadata:
     """The ``tokenizer.*`` keys.
 
     Args:
@@ -47,6 +53,7 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, 
         vocab_size: rows of the embedding.
         spec: the family's way to its vocabulary.
         pre: the pre-tokenizer, where it is not to be recognised.
+        arch: what llama.cpp calls the model.
 
     Raises:
         ModelRefused: the tokenizer is not of a kind that the family takes, damaged, or larger than the embedding.
@@ -59,18 +66,22 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, 
             f"{where} has {kinds.found(checkpoint)}; this family takes {', '.join(spec.kinds)}",
             next_step="save the tokenizer that the model was trained with beside it",
         )
-    if pre and kind != "gpt2":
+    if pre and kind not in WITH_PRE:
         raise UsageError(f"{where} has a {kind} tokenizer, which has no pre-tokenizer", next_step="leave out --pre")
     multiple = checkpoint.config.get("pad_vocab_size_multiple", spec.padded) if spec.padded > 1 else 1
     if not isinstance(multiple, int) or not 0 < multiple <= MAX_PADDED:
         raise ModelRefused(f"{where} has pad_vocab_size_multiple = {multiple!r}", next_step="mend config.json")
-    files = kinds.Files(checkpoint, -(-vocab_size // multiple) * multiple, pre)
+    files = kinds.Files(checkpoint, -(-vocab_size // multiple) * multiple, pre, arch)
     try:
         keys = KINDS[kind].keys(files)
+        if KINDS[kind].whole:
+            return {_full(key): _value(value) for key, value in keys.items()} | _templates(checkpoint.chat_templates)
         ids, adds = special_tokens(checkpoint, spec, MAX_IDS if "merges" in keys else len(keys["tokens"]))
         normalizer = normalizer_keys(checkpoint.tokenizer.get("normalizer"))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        file = "tokenizer.json" if checkpoint.tokenizer else "tokenizer_config.json"
+        file = (
+            "tokenizer.json" if checkpoint.tokenizer else "tekken.json" if kind == "tekken" else "tokenizer_config.json"
+        )
         raise ModelRefused(f"{where / file} is damaged: {error!r}", next_step="save the tokenizer again") from error
     prefix = checkpoint.tokenizer_config.get("add_prefix_space")
     spaces = {"tokenizer.ggml.add_space_prefix": Value(GGUFValueType.BOOL, prefix)} if prefix is not None else {}
@@ -83,6 +94,10 @@ def vocabulary(checkpoint: Checkpoint, vocab_size: int, spec: TokenizerSpec, *, 
     metadata |= _templates(checkpoint.chat_templates)
     metadata |= {f"tokenizer.ggml.{key}": _value(value) for key, value in {**normalizer, **last}.items()}
     return metadata | (spaces if spec.space_prefix == "last" else {})
+
+
+def _full(key: str) -> str:
+    return key if key.endswith(".vocab_size") else f"tokenizer.ggml.{key}"
 
 
 def _templates(templates: dict[str, str]) -> Metadata:
