@@ -138,7 +138,8 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
         given = list(family.gathered(checkpoint.tensors.items(), config))
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
-            f"{checkpoint.path / 'config.json'} has settings that cannot be used: {error!r}", next_step="mend them"
+            f"{checkpoint.path / checkpoint.config_file} has settings that cannot be used: {error!r}",
+            next_step="mend them",
         ) from error
     names = gguf.get_tensor_name_map(family.arch, config["blocks"])
     skipped = tuple(part.format_map(config) for part in family.skipped)
@@ -181,7 +182,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                 tensors.append(rearrange(tensor, config) if rearrange else tensor)
             except (LookupError, TypeError, ValueError, ArithmeticError) as error:
                 raise ModelRefused(
-                    f"{checkpoint.path / 'config.json'} does not fit tensor {original!r}: {error!r}",
+                    f"{checkpoint.path / checkpoint.config_file} does not fit tensor {original!r}: {error!r}",
                     next_step="is config.json that of these weights?",
                 ) from error
     missing = [name for name in wanted if name not in found and _kind(name) not in family.optional]

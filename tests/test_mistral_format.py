@@ -21,7 +21,9 @@ from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.convert import convert
 from ollamaq.errors import ModelRefused
+from ollamaq.tokenizers.spec import MISTRAL_TOKENIZER
 from ollamaq.tokenizers.tekken import letters, read_tekken
+from ollamaq.tokenizers.vocabulary import vocabulary
 
 DATA = Path(__file__).parent / "data"
 GOLDENS = json.loads(gzip.decompress((DATA / "mistral.json.gz").read_bytes()))
@@ -160,8 +162,10 @@ def test_a_damaged_tekken_json_is_one_sentence(damage, directory):
 
 def test_more_tokens_than_the_embedding_has_rows_are_found_before_a_byte_is_written(directory):
     path = directory("mistral-tekken-v3")
-    edited(path, "params.json", vocab_size=400)
     with pytest.raises(ModelRefused, match="424 pieces, and the embedding has 400 rows"):
+        vocabulary(open_checkpoint(path), 400, MISTRAL_TOKENIZER)
+    edited(path, "params.json", vocab_size=400)
+    with pytest.raises(ModelRefused, match="shape"):
         convert(open_checkpoint(path), "f16")
 
 

@@ -7,7 +7,7 @@ its kind has them. Rows of the embedding that no token has are ``[PADn]``, unuse
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,7 +223,8 @@ def tekken(files: Files) -> dict[str, Any]:
         "pre": named(files.pre) if files.pre else recognise(like, where),
         "merges": read.merges(),
     }
-    return first | _mistral(files, rows, *map(read.special.index, ("<s>", "</s>", "<unk>", "<pad>")), [0] * rows.size)
+    rows.scores = [0] * rows.size
+    return first | _mistral(files, rows, {text: at for at, text in enumerate(read.special)})
 
 
 def mistral_sentencepiece(files: Files) -> dict[str, Any]:
@@ -233,20 +234,17 @@ def mistral_sentencepiece(files: Files) -> dict[str, Any]:
     ids = {
         text: at for at, (text, _, kind) in enumerate(model.pieces) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
     }
-    roles = ids["<s>"], ids["</s>"], ids["<unk>"], ids.get("<pad>", ids["</s>"])
-    return {"model": "llama"} | _mistral(files, rows, *roles, rows.scores)
+    return {"model": "llama"} | _mistral(files, rows, {"<pad>": ids["</s>"]} | ids)
 
 
-def _mistral(
-    files: Files, rows: Rows, bos: int, eos: int, unknown: int, padding: int, scores: Sequence[float]
-) -> dict[str, Any]:
+def _mistral(files: Files, rows: Rows, special: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "bos_token_id": bos,
-        "eos_token_id": eos,
-        "unknown_token_id": unknown,
-        "padding_token_id": padding,
+        "bos_token_id": special["<s>"],
+        "eos_token_id": special["</s>"],
+        "unknown_token_id": special["<unk>"],
+        "padding_token_id": special["<pad>"],
         "tokens": rows.tokens,
-        "scores": scores,
+        "scores": rows.scores,
         "token_type": rows.types,
         f"{files.arch}.vocab_size": rows.size,
         "add_bos_token": True,

@@ -90,6 +90,8 @@ def read_tekken(data: Mapping[str, Any]) -> Tekken:
     if not len(special) <= n_special <= min(size, MAX_SPECIAL):
         raise ValueError(f"{n_special} special tokens of {size}, and {len(special)} of them named")
     special += [f"<SPECIAL_{i}>" for i in range(len(special), n_special)]
+    if not isinstance(config["pattern"], str):
+        raise TypeError("a pattern that is no text")
     vocabulary = data["vocab"][: size - n_special]
     tokens = [base64.b64decode(token["token_bytes"], validate=True) for token in vocabulary]
     if len(tokens) != size - n_special or len(set(tokens)) != len(tokens) or len(set(special)) != len(special):

@@ -16,7 +16,7 @@ from ollamaq.tokenizers.special import ADDED, KEYS, normalizer_keys, special_tok
 
 
 class Kind(NamedTuple):
-    """Whether a directory has a tokenizer of this kind, and the keys it gives, in order; ``whole`` ones give them all."""
+    """Whether a directory has a tokenizer of this kind, and the keys it gives, in order: of ``whole`` ones, all."""
 
     here: Callable[[Checkpoint], bool]
     keys: Callable[[kinds.Files], dict[str, Any]]
