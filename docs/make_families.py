@@ -14,13 +14,15 @@ from pathlib import Path
 import gguf
 
 from ollamaq.architectures import FAMILIES, family_of
+from ollamaq.checkpoint.consolidated import as_hugging_face
 from ollamaq.checkpoint.quantized import SCHEMES
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 HEAD = """# What can be converted
 Made by `docs/make_families.py`. A golden is a tiny model of random weights that llama.cpp's converter (b11434)
 converted; `tests/test_families.py` compares ours with it: every metadata key and their order, the order of tensors,
-their types and the SHA-256 of each. `tests/test_tokenizers.py` does the same with vocabularies.
+their types and the SHA-256 of each. `tests/test_tokenizers.py` does the same with vocabularies, and
+`tests/test_mistral_format.py` with Mistral's own format, which names no class.
 
 `integration/test_families.py` has llama.cpp run every golden's model, with a small tokenizer in the place of its own.
 What it refuses is told there with the reason: a tiny model's settings that no published one has. The last column is
@@ -49,6 +51,7 @@ def goldens(pattern: str) -> dict[str, dict]:
 
 def summed(measured: dict[str, dict], names: list[str]) -> tuple[str, str]:
     """What became of models in llama.cpp, and of how many prompts the next token was transformers'."""
+    names = [name for name in names if name in measured]
     ends = [measured[name]["llama.cpp"] for name in names]
     states = ", ".join(f"{ends.count(end)} {end}" if len(set(ends)) > 1 else end for end in dict.fromkeys(ends))
     counts = [measured[name] for name in names if "top1" in measured[name]]
@@ -61,6 +64,10 @@ def page() -> str:
     for name, golden in goldens("families*.json.gz").items():
         family = family_of(json.loads(golden["files"]["config.json"]), name)
         shown.setdefault(family.classes[0], []).append(name)
+    for name, golden in goldens("mistral.json.gz").items():
+        if "params.json" in golden["files"]:
+            params = as_hugging_face(json.loads(golden["files"]["params.json"]), Path(name))
+            shown.setdefault(params["architectures"][0], []).append(name)
     measured = json.loads((Path(__file__).parent / "families.json").read_text())
     lines = []
     for family in FAMILIES:
@@ -70,7 +77,7 @@ def page() -> str:
             ", ".join(family.classes),
             ", ".join(family.tokenizer.kinds),
             ", ".join(names),
-            *(summed(measured, names) if names != ["none"] else ("", "")),
+            *summed(measured, names),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     read: dict[str, list[str]] = {}

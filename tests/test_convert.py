@@ -230,7 +230,7 @@ def broken_tokenizer(**model):
         ({"tokenizer": {"model": None}}, r"has a nameless tokenizer in tokenizer\.json; this family takes"),
         (
             broken_tokenizer(type="Unigram"),
-            r"has a Unigram tokenizer in tokenizer\.json; this family takes sentencepiece",
+            r"has a Unigram tokenizer in tokenizer\.json; this family takes tekken",
         ),
         (broken_tokenizer(vocab={"far": 300}), r"has token 'far' at 300, and the embedding has 300 rows"),
         (broken_tokenizer(vocab={"a": -1, "b": 2}), r"tokenizer\.json is damaged"),

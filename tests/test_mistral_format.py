@@ -173,6 +173,7 @@ def test_more_tokens_than_the_embedding_has_rows_are_found_before_a_byte_is_writ
     ("changes", "said"),
     [
         ({"dim": "wide"}, r"params\.json"),
+        ({"max_position_embeddings": None}, "llama.cpp loads no model"),
         ({"n_layers": None}, r"params\.json is damaged"),
         ({"moe": {"num_experts": 8, "num_experts_per_tok": 2}}, "that of a Mixtral"),
         ({"quantization": {"qformat_weight": "int3"}}, "quantized by 'int3'"),

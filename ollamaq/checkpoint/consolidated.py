@@ -52,14 +52,20 @@ def as_hugging_face(params: dict[str, Any], where: Path) -> dict[str, Any]:
     """The settings of a params.json under Hugging Face's names.
 
     Raises:
-        ModelRefused: it has experts, and not those of a Mistral Large 3.
+        ModelRefused: it has experts, and not those of a Mistral Large 3; or it does not say how long a text may be.
     """
     config = {NAMES.get(name, name): value for name, value in params.items()} | {"architectures": [DENSE]}
     if isinstance(quantization := config.pop("quantization", None), dict):
         method = quantization.get("qformat_weight")
         config["quantization_config"] = {"quant_method": "fp8" if method == "fp8_e4m3" else method}
     if (experts := config.pop("moe", None)) is None:
-        return config
+        longest = config.get("max_position_embeddings") or config.get("max_seq_len")
+        if longest is None:
+            raise ModelRefused(
+                f"{where} has no max_position_embeddings, without which llama.cpp loads no model",
+                next_step='add how many tokens the model was trained for: "max_position_embeddings": 32768',
+            )
+        return config | {"max_position_embeddings": longest}
     if not isinstance(experts, dict) or "kv_lora_rank" not in config:
         raise ModelRefused(
             f"{where} is that of a Mixtral, whose experts are not read from this format",
