@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 MAGIC = b"GGUF"
-_LIKE_A_PATH = re.compile(r"[./~\\]|.*\.(gguf|bin|safetensors|pth)$|.*[*?]", re.IGNORECASE | re.DOTALL)
+LIKE_A_PATH = re.compile(r"[./~\\]|.*\.(gguf|bin|safetensors|pth)$|.*[*?]", re.IGNORECASE | re.DOTALL)
 _WEIGHTS = ("model*.safetensors", "consolidated*.safetensors", "pytorch_model*.bin", "consolidated*.pth", "*.gguf")
 
 
@@ -48,7 +48,7 @@ def resolve(value: str, directory: Path) -> From:
     except (OSError, ValueError):
         return From(value, Kind.MISSING)
     if not paths:
-        return From(value, Kind.MISSING if _LIKE_A_PATH.match(value) else Kind.NAME)
+        return From(value, Kind.MISSING if LIKE_A_PATH.match(value) else Kind.NAME)
     return From(value, kinds.pop() if len(kinds) == 1 else Kind.OTHER, paths)
 
 

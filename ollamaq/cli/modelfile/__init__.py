@@ -1,4 +1,4 @@
-"""``ollamaq modelfile``: Modelfiles checked, formatted, compared and explained."""
+"""``ollamaq modelfile``: Modelfiles made, checked, formatted, compared and explained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from ollamaq.cli.modelfile.diff import diff
 from ollamaq.cli.modelfile.explain import explain
 from ollamaq.cli.modelfile.fmt import fmt
 from ollamaq.cli.modelfile.lint import lint
+from ollamaq.cli.modelfile.render import render
 from ollamaq.cli.modelfile.rule import rule
 
-modelfile = typer.Typer(help="Lint, format, compare and explain Modelfiles.", no_args_is_help=True)
-for run in (lint, fmt, diff, explain, rule):
+modelfile = typer.Typer(help="Make, lint, format, compare and explain Modelfiles.", no_args_is_help=True)
+for run in (render, lint, fmt, diff, explain, rule):
     modelfile.command()(run)

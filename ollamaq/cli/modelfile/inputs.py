@@ -33,6 +33,13 @@ StdinFilename = Annotated[
 Ollama = Annotated[
     str, typer.Option("--ollama", metavar="VERSION", envvar="OLLAMAQ_OLLAMA", help="The version of Ollama it is for.")
 ]
+Env = Annotated[
+    str,
+    typer.Option("--env", metavar="ENV", help="The environment, such as prod.", show_default="each of the catalogue's"),
+]
+Models = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAMES]...", help="Models of ollamaq.toml.", show_default=False)
+]
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,14 @@ class Input:
 
     def diff(self, text: str) -> str:
         """What a new text changes, as a unified diff."""
-        old, new = (whole.splitlines(keepends=True) for whole in (self.text, text))
-        lines = difflib.unified_diff(old, new, str(self.name), str(self.name))
-        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+        return unified(self.name, self.text, text)
+
+
+def unified(name: Path, old: str, new: str) -> str:
+    """What changes in a text, as a unified diff."""
+    before, after = (whole.splitlines(keepends=True) for whole in (old, new))
+    lines = difflib.unified_diff(before, after, str(name), str(name))
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def inputs(paths: list[Path] | None, stdin_filename: Path) -> Iterator[Input]:
