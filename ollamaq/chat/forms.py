@@ -55,13 +55,13 @@ def open_form(source: str, server: str = "") -> Form:
         chat_format = ChatFormat.of(checkpoint)
         if chat_format is None:
             raise _without(source, "give a directory with chat_template.jinja")
-        return _jinja(source, chat_format)
+        return jinja_form(source, chat_format)
     data = _head(path)
     if data == MAGIC:
         return _of_gguf(path)
     text, _ = decode(read_bytes(path))
     if path.suffix in (".jinja", ".j2"):
-        return _jinja(source, ChatFormat(text))
+        return jinja_form(source, ChatFormat(text))
     if path.suffix in (".gotmpl", ".tmpl"):
         return go_form(source, text)
     templates = [command.value for command in parse(text).commands if command.keyword == "TEMPLATE"]
@@ -91,7 +91,7 @@ def _ollama_message(message: dict[str, Any]) -> dict[str, Any]:
     return message if thought is None else {**message, "thinking": thought}
 
 
-def _jinja(origin: str, chat_format: ChatFormat) -> Form:
+def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
     def render(conversation: Conversation) -> str:
         given: dict[str, Any] = {"tools": conversation.tools}
         if conversation.think is not None:
@@ -132,7 +132,7 @@ def _of_gguf(path: Path) -> Form:
         entry = metadata.get(f"tokenizer.ggml.{name}_token_id")
         if entry is not None and isinstance(entry.value, int) and 0 <= entry.value < len(tokens):
             special[{"unknown": "unk", "padding": "pad"}.get(name, name) + "_token"] = str(tokens[entry.value])
-    return _jinja(str(path), ChatFormat(template.value, special))
+    return jinja_form(str(path), ChatFormat(template.value, special))
 
 
 def _of_server(name: str, server: str) -> Form:
@@ -151,7 +151,7 @@ def _of_server(name: str, server: str) -> Form:
     with Client(url) as client:
         text = str(client.show(name).get("template") or "")
     if "{%" in text or "{#" in text:
-        return replace(_jinja(f"{name} at {url}", ChatFormat(text)), render=render)
+        return replace(jinja_form(f"{name} at {url}", ChatFormat(text)), render=render)
     return replace(go_form(f"{name} at {url}", text), render=render)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
+from ollamaq.errors import OllamaqError
 from ollamaq.modelfile.lint.rule import Context, Edit, Problem, at, at_value
 from ollamaq.modelfile.source import Kind
 from ollamaq.modelfile.words import did_you_mean
@@ -151,7 +153,7 @@ def bos_in_template(c: Context) -> Iterator[Problem]:
         for token in BOS:
             written = c.written(command)
             place = written.find(token, written.find(token) + 1 if token == "<bos>" and leading else 0)
-            if place < 0:
+            if place < 0 or _only_later(command.value, token):
                 continue
             start = command.value_start + place
             fix = Edit(start, start + len(token), "") if model else None
@@ -161,6 +163,14 @@ def bos_in_template(c: Context) -> Iterator[Problem]:
                 start + len(token),
                 fix,
             )
+
+
+def _only_later(template: str, bos: str) -> bool:
+    """Whether it is not in the prompt of a first question: some formats put one between turns, as Llama 2's does."""
+    try:
+        return bos not in ollama_prompt(GoTemplate.parse(template), [{"role": "user", "content": "Hello."}])
+    except OllamaqError:
+        return False
 
 
 def ignored_system(c: Context) -> Iterator[Problem]:
