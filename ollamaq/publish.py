@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from gguf import GGUFValueType
 
 from ollamaq import package
+from ollamaq.chat.choose import hint
 from ollamaq.chat.guard import protect
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.stops import stop_tokens
@@ -26,6 +28,8 @@ from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_target
 from ollamaq.smoke import CheckResult, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
+
+log = logging.getLogger(__name__)
 
 NO_OVERRIDES = Overrides()
 CHAT_TEMPLATE = "tokenizer.chat_template"
@@ -110,6 +114,8 @@ def plan_releases(
             f"{name!r} is one name for {len(mixes)} mixes", next_step="leave the tag out: each mix gets one of its own"
         )
     model = _protected(opened)
+    if said := hint(model.metadata, str(opened.path)):
+        log.warning("%s", said)
     planned = []
     for mix_name, mix in mixes.items():
         full = default_name(opened.path, mix_name, name)
@@ -127,6 +133,8 @@ def publish(
     *,
     base: Path | None = None,
     adapters: Sequence[str] = (),
+    chat_format: str | None = None,
+    replace_template: bool = False,
     quantization: str | Sequence[str] = "Q5_K_M",
     imatrix: str | None = None,
     overrides: Overrides = NO_OVERRIDES,
@@ -150,6 +158,8 @@ def publish(
         name: ``[namespace/]model[:tag]``; by default the directory's name, and the mix as tag.
         base: the model that an adapter was trained on; by default the one that it names, if that is on this machine.
         adapters: directories of LoRA adapters to merge as well, each with ``=WEIGHT`` where that is not 1.
+        chat_format: the known chat format that a model without chat template was trained with.
+        replace_template: use ``chat_format`` even where the model has a chat template with other prompts.
         quantization: a mix, such as ``Q5_K_M``, or several.
         imatrix: the path of an importance matrix.
         overrides: exceptions from the mix.
@@ -165,17 +175,20 @@ def publish(
 
     Raises:
         PublishFailed: a smoke test failed.
-        UsageError: an unknown mix, or a name that Ollama would refuse.
+        UsageError: an unknown mix or chat format, a chat format that the model contradicts, or a name that Ollama
+            would refuse.
         ModelRefused: the model is damaged or of a kind that is not supported.
         ServerError: the server cannot be reached, or refuses.
         ToolchainError: Docker, the engine or disk space is missing.
     """
-    opened = open_source(Path(source), base=base, adapters=adapters)
+    opened = open_source(
+        Path(source), base=base, adapters=adapters, chat_format=chat_format, replace_template=replace_template
+    )
     weights = read_imatrix(imatrix) if imatrix else None
     planned = plan_releases(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
     )
-    chat_format = _chat_format(opened)
+    trained = _chat_format(opened)
     counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = _parameters(opened)
     with contextlib.ExitStack() as stack:
@@ -200,10 +213,10 @@ def publish(
                 stack.callback(_discard, target, staging)
                 sent = target.create(staging, built.gguf, built.sha256, modelfile, _of(item.mix, progress))
                 progress(f"{item.mix}: smoke test", 0, 0)
-                checks = run_smoke(target, staging, chat_format, prompts=prompts, expect=expect, count_tokens=counter)
+                checks = run_smoke(target, staging, trained, prompts=prompts, expect=expect, count_tokens=counter)
                 release = dataclasses.replace(release, target=target.label, sent=sent, checks=tuple(checks))
                 staged[staging] = item.name
-            package.write_release(built, item.plan, **opened.merged, **_facts(item, inputs, modelfile, release, target))
+            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, target))
             releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)
@@ -258,16 +271,16 @@ def _chat_format(opened: Source) -> ChatFormat | None:
 
 
 def _parameters(opened: Source) -> dict[str, Parameter]:
-    """Stop tokens, and the sampling that the model's authors chose."""
-    if not opened.checkpoint:
-        return {}
-    chosen = opened.checkpoint.generation_config
-    parameters: dict[str, Parameter] = {
+    """Stop tokens, and the sampling that the model's authors chose, or else those of its chat format."""
+    checkpoint, known = opened.checkpoint, opened.chat_format
+    parameters: dict[str, Parameter] = dict(known.parameters) if known else {}
+    stops = [stop.text for stop in stop_tokens(checkpoint)] if checkpoint else []
+    stops += known.stops if known else ()
+    chosen = checkpoint.generation_config if checkpoint else {}
+    parameters |= {
         parameter: chosen[key] for key, parameter in SAMPLING.items() if isinstance(chosen.get(key), int | float)
     }
-    if stops := [stop.text for stop in stop_tokens(opened.checkpoint)]:
-        parameters["stop"] = stops
-    return parameters
+    return parameters | ({"stop": list(dict.fromkeys(stops))} if stops else {})
 
 
 def _facts(

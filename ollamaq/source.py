@@ -7,6 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gguf import GGUFValueType
+
+from ollamaq.chat.choose import template_in
+from ollamaq.chat.forms import gguf_format
+from ollamaq.chat.jinja import ChatFormat
+from ollamaq.chat.known import KnownFormat, find_format
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
 from ollamaq.checkpoint.hub import fetched
@@ -14,20 +20,24 @@ from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse
 from ollamaq.convert import convert, native_outtype
 from ollamaq.convert_adapter import convert_adapter
 from ollamaq.errors import ModelRefused, UsageError
-from ollamaq.gguf.model import Model
+from ollamaq.gguf.model import Model, Value
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.tokenizers.ends import with_end_of_turn
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened model; ``checkpoint`` is None where it came from a GGUF. ``adapters`` are those merged into it."""
+    """An opened model; ``checkpoint`` is None where it came from a GGUF. ``adapters`` are those merged into it.
+
+    ``chat_format`` is the one that its user named.
+    """
 
     path: Path
     model: Model
     files: tuple[Path, ...]
     checkpoint: Checkpoint | None = None
     adapters: tuple[Adapter, ...] = ()
+    chat_format: KnownFormat | None = None
 
     @property
     def merged(self) -> dict[str, Any]:
@@ -36,6 +46,12 @@ class Source:
             return {}
         named = {"base": self.checkpoint.path.resolve().name} | self.adapters[0].names_base()
         return named | {"adapters": [adapter.described() for adapter in self.adapters]}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What its user made of it before it was converted, for ``release.json``."""
+        known = self.chat_format
+        return self.merged | ({"chat_format": {"name": known.name, "source": known.source}} if known else {})
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -68,19 +84,26 @@ def open_source(
     pre: str | None = None,
     base: Path | None = None,
     adapters: Sequence[str] = (),
+    chat_format: str | None = None,
+    replace_template: bool = False,
 ) -> Source:
     """Open a model directory, a LoRA adapter's, ``hf://org/name``, or a GGUF file; any part of a split one will do.
 
     ``outtype`` is what a checkpoint's matrices become on the way: ``native`` loses nothing (BF16 stays BF16, F32 stays
     F32), ``auto`` is what llama.cpp's converter takes. ``pre`` overrides the recognised pre-tokenizer. ``base`` is the
     model that an adapter was trained on, where it is not to be found by the adapter's own word; ``adapters`` (each a
-    directory, or ``DIR=WEIGHT``) are merged into a model, or after an adapter.
+    directory, or ``DIR=WEIGHT``) are merged into a model, or after an adapter. ``chat_format`` is the name of a known
+    chat format that it was trained with: its chat template is that, where it has none, or ``replace_template``.
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
-        UsageError: ``base`` without an adapter, a weight that is no number, or ``hf://`` is misspelt.
+        UsageError: ``base`` without an adapter, a weight that is no number, ``hf://`` is misspelt, an unknown chat
+            format, or one that the model contradicts.
         ServerError: a model of the Hub cannot be fetched.
     """
+    known = find_format(chat_format) if chat_format else None
+    if replace_template and not known:
+        raise UsageError("--replace-template without --chat-format", next_step="name the format to replace it with")
     path = fetched(path)
     if not path.exists():
         raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
@@ -94,18 +117,26 @@ def open_source(
         checkpoint = open_checkpoint(place, opened[0].path if opened else None)
         if opened:
             checkpoint = merge(checkpoint, opened)
+        if known:
+            template = template_in(known, ChatFormat.of(checkpoint), str(path), replace=replace_template)
+            checkpoint = replace(checkpoint, chat_templates=checkpoint.chat_templates | {"default": template})
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
         model = convert(checkpoint, outtype, pre=pre)
         if stops := stop_tokens(checkpoint):
             model = replace(model, metadata=with_end_of_turn(model.metadata, stops[0].text))
         files = tuple(dict.fromkeys([*checkpoint.files, *(file for adapter in opened for file in adapter.files)]))
-        return Source(checkpoint.home, model, files, checkpoint, tuple(opened))
+        return Source(checkpoint.home, model, files, checkpoint, tuple(opened), known)
     if base or adapters:
         raise UsageError(
             f"{path} is a GGUF file, into which no adapter is merged", next_step="give the base's model directory"
         )
     parts = read_parts(path)
-    return Source(path, join(parts.values()), tuple(parts))
+    model = join(parts.values())
+    if known:
+        template = template_in(known, gguf_format(model.metadata), str(path), replace=replace_template)
+        value = Value(GGUFValueType.STRING, template)
+        model = replace(model, metadata=model.metadata | {"tokenizer.chat_template": value})
+    return Source(path, model, tuple(parts), chat_format=known)
 
 
 def open_adapter(path: Path, base: Path | None = None) -> Source:

@@ -13,13 +13,17 @@ from jinja2 import meta
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat
+from ollamaq.chat.known import find_format
 from ollamaq.chat.sandbox import Sandbox
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.errors import UsageError
+from ollamaq.gguf.model import Metadata
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.modelfile.parser import decode, parse, read_bytes
 from ollamaq.modelfile.source import MAGIC
 
+KNOWN = "format:"
+"""Before the name of a known chat format."""
 GENERATED = ("messages", "add_generation_prompt")
 
 
@@ -42,11 +46,16 @@ class Form:
 def open_form(source: str, server: str = "") -> Form:
     """What a user points at: a directory, a GGUF, a ``.jinja`` or ``.gotmpl`` file, a Modelfile, or a server's model.
 
+    ``format:NAME`` is the TEMPLATE of a known chat format, ``format:NAME.jinja`` its chat template.
+
     Raises:
-        UsageError: there is no template in it.
+        UsageError: there is no template in it, or no such format.
         ModelRefused: it cannot be read, or its template cannot be parsed.
         ServerError: the server has no such model.
     """
+    if source.startswith(KNOWN):
+        known = find_format(source.removeprefix(KNOWN).removesuffix(".jinja"))
+        return jinja_form(source, ChatFormat(known.jinja)) if source.endswith(".jinja") else go_form(source, known.go)
     path = Path(source)
     if not os.path.lexists(source):
         return _of_server(source, server)
@@ -58,7 +67,10 @@ def open_form(source: str, server: str = "") -> Form:
         return jinja_form(source, chat_format)
     data = _head(path)
     if data == MAGIC:
-        return _of_gguf(path)
+        chat_format = gguf_format(join(read_parts(path).values()).metadata)
+        if chat_format is None:
+            raise _without(source, "give one with tokenizer.chat_template")
+        return jinja_form(source, chat_format)
     text, _ = decode(read_bytes(path))
     if path.suffix in (".jinja", ".j2"):
         return jinja_form(source, ChatFormat(text))
@@ -92,6 +104,8 @@ def _ollama_message(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
+    """That of a chat template, rendered as transformers does."""
+
     def render(conversation: Conversation) -> str:
         given: dict[str, Any] = {"tools": conversation.tools}
         if conversation.think is not None:
@@ -121,18 +135,18 @@ def _cut(rendered: str, begun: str) -> str:
     return rendered[: at + len(whole)] if at >= 0 else rendered
 
 
-def _of_gguf(path: Path) -> Form:
-    metadata = join(read_parts(path).values()).metadata
+def gguf_format(metadata: Metadata) -> ChatFormat | None:
+    """The chat format that a GGUF carries."""
     template = metadata.get("tokenizer.chat_template")
     if template is None or not isinstance(template.value, str):
-        raise _without(str(path), "give one with tokenizer.chat_template")
+        return None
     tokens = metadata["tokenizer.ggml.tokens"].value if "tokenizer.ggml.tokens" in metadata else ()
     special = {}
     for name in ("bos", "eos", "unknown", "padding"):
         entry = metadata.get(f"tokenizer.ggml.{name}_token_id")
         if entry is not None and isinstance(entry.value, int) and 0 <= entry.value < len(tokens):
             special[{"unknown": "unk", "padding": "pad"}.get(name, name) + "_token"] = str(tokens[entry.value])
-    return jinja_form(str(path), ChatFormat(template.value, special))
+    return ChatFormat(template.value, special)
 
 
 def _of_server(name: str, server: str) -> Form:

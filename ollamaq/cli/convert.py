@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from ollamaq.cli.options import Adapters, Base, DryRun, Json, Quiet, SourcePath
+from ollamaq.chat.choose import hint
+from ollamaq.cli.options import Adapters, Base, ChatFormat, DryRun, Json, Quiet, ReplaceTemplate, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
@@ -30,6 +32,8 @@ def convert(
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="Write the adapter as a GGUF of its own, not merged.")
     ] = False,
+    chat_format: ChatFormat = None,
+    replace_template: ReplaceTemplate = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,12 +41,24 @@ def convert(
     if outtype not in OUTTYPES:
         raise UsageError(f"unknown --outtype {outtype!r}", next_step=f"choose one of {', '.join(OUTTYPES)}")
     out = Output(as_json=as_json, quiet=quiet)
-    if adapter_only and (adapter or outtype not in ("auto", "f32")):
-        raise UsageError("--adapter-only writes one adapter, in f32", next_step="leave --adapter and --outtype out")
+    if adapter_only and (adapter or chat_format or outtype not in ("auto", "f32")):
+        raise UsageError(
+            "--adapter-only writes one adapter, in f32", next_step="leave --adapter, --chat-format and --outtype out"
+        )
     if adapter_only:
         opened = open_adapter(source, base)
     else:
-        opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype, pre=pre)
+        opened = open_source(
+            source,
+            base=base,
+            adapters=adapter or (),
+            outtype=outtype,
+            pre=pre,
+            chat_format=chat_format,
+            replace_template=replace_template,
+        )
+        if said := hint(opened.model.metadata, str(source)):
+            out.note(escape(said))
     written = 0
     if not dry_run:
         with out.progress() as progress:

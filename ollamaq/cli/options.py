@@ -27,6 +27,19 @@ Adapters = Annotated[
         "--adapter", metavar="DIR[=WEIGHT]", help="Merge this LoRA adapter too (repeatable).", show_default=False
     ),
 ]
+ChatFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--chat-format",
+        metavar="NAME",
+        help="What a model without chat template was trained with (see `ollamaq template list`).",
+        show_default=False,
+    ),
+]
+ReplaceTemplate = Annotated[
+    bool,
+    typer.Option("--replace-template", help="Use --chat-format though the model has a template of its own."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]

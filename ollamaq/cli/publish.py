@@ -15,6 +15,7 @@ from ollamaq.cli.options import (
     Adapters,
     AllowRequantize,
     Base,
+    ChatFormat,
     DryRun,
     Expect,
     Gpu,
@@ -24,6 +25,7 @@ from ollamaq.cli.options import (
     Port,
     Prompt,
     Quiet,
+    ReplaceTemplate,
     SourcePath,
     TensorType,
     Threads,
@@ -71,6 +73,8 @@ def publish(
     dry_run: DryRun = False,
     base: Base = None,
     adapter: Adapters = None,
+    chat_format: ChatFormat = None,
+    replace_template: ReplaceTemplate = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -79,7 +83,9 @@ def publish(
     mixes = q or ["Q5_K_M"]
     overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
     if dry_run:
-        opened = open_source(source, base=base, adapters=adapter or ())
+        opened = open_source(
+            source, base=base, adapters=adapter or (), chat_format=chat_format, replace_template=replace_template
+        )
         weights = read_imatrix(imatrix) if imatrix else None
         planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
         _say_plan(out, opened, planned, to)
@@ -91,6 +97,8 @@ def publish(
                 name,
                 base=base,
                 adapters=adapter or (),
+                chat_format=chat_format,
+                replace_template=replace_template,
                 quantization=mixes,
                 imatrix=imatrix,
                 overrides=overrides,

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import TokenType
-
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.source import open_source
+from ollamaq.tokenizers.special import special_texts
 
 _ENDS = tuple(f"tokenizer.ggml.{end}_token_id" for end in ("eos", "eot", "eom"))
-_WHOLE = (TokenType.CONTROL, TokenType.USER_DEFINED)
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,12 @@ def model_facts(path: Path) -> ModelFacts:
     source = open_source(path)
     metadata: dict[str, Any] = {key: value.value for key, value in source.model.metadata.items()}
     tokens: list[str] = metadata.get("tokenizer.ggml.tokens") or []
-    types: list[int] = metadata.get("tokenizer.ggml.token_type") or []
     named = [id_ for key in _ENDS if isinstance(id_ := metadata.get(key), int) and 0 <= id_ < len(tokens)]
     ends = [stop.text for stop in stop_tokens(source.checkpoint)] if source.checkpoint else []
     length = metadata.get(f"{metadata.get('general.architecture')}.context_length")
     return ModelFacts(
         context_length=length if isinstance(length, int) else None,
-        special=frozenset(token for token, type_ in zip(tokens, types, strict=False) if type_ in _WHOLE),
+        special=special_texts(source.model.metadata),
         ends=tuple(dict.fromkeys([*ends, *(tokens[id_] for id_ in named)])),
         adds_bos=metadata.get("tokenizer.ggml.add_bos_token") is True,
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gguf import TokenType
+
 from ollamaq.checkpoint import Checkpoint
+from ollamaq.gguf.model import Metadata
 from ollamaq.tokenizers.spec import TokenizerSpec
 
 KEYS = {
@@ -23,6 +26,7 @@ KEYS = {
     "eom": "eom_token_id",
 }
 """Roles that have a key in GGUF (so spelt); ``cls`` has none."""
+APART = (TokenType.CONTROL, TokenType.USER_DEFINED)
 ADDED = {"bos": "add_bos_token", "eos": "add_eos_token", "sep": "add_sep_token"}
 
 
@@ -40,6 +44,14 @@ class Roles:
     def default(self, name: str, token: Any) -> None:
         if not self.tokens.get(name):
             self.tokens[name] = token
+
+
+def special_texts(metadata: Metadata) -> frozenset[str]:
+    """The tokens of a GGUF's vocabulary that stand apart from ordinary text."""
+    tokens, types = (
+        entry.value if (entry := metadata.get(f"tokenizer.ggml.{key}")) else () for key in ("tokens", "token_type")
+    )
+    return frozenset(token for token, type_ in zip(tokens, types, strict=False) if type_ in APART)
 
 
 def special_tokens(checkpoint: Checkpoint, spec: TokenizerSpec, limit: int) -> tuple[dict[str, int], dict[str, bool]]:
