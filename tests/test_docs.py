@@ -4,14 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_table_of_families_is_up_to_date():
-    made = subprocess.run(
-        [sys.executable, ROOT / "docs" / "make_families.py"], capture_output=True, text=True, check=True
-    )
-    assert (ROOT / "docs" / "families.md").read_text() == made.stdout
+@pytest.mark.parametrize("page", ["families", "chat-formats"])
+def test_a_page_is_up_to_date(page):
+    script = ROOT / "docs" / f"make_{page.replace('-', '_')}.py"
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / f"{page}.md").read_text() == made.stdout
 
 
 def test_every_family_has_a_golden():

@@ -1,15 +1,21 @@
 """The chat formats in ``templates/``: both forms of each say the same, and a vocabulary suggests its own."""
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import ollamaq
 from ollamaq.chat.compare import EQUAL, LIMIT, compare
 from ollamaq.chat.conversations import SUITE
 from ollamaq.chat.forms import go_form, jinja_form
+from ollamaq.chat.guard import protect
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.known import find_format, known_formats, suggested
+from ollamaq.cli import app
 from ollamaq.errors import UsageError
+from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.lint import lint
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import render
@@ -79,3 +85,71 @@ def test_each_format_with_special_tokens_is_suggested_by_them():
 def test_a_name_that_is_almost_right_is_answered_with_the_right_one():
     with pytest.raises(UsageError, match=r"'chatlm'; did you mean chatml\?"):
         find_format("chatlm")
+
+
+@pytest.fixture
+def untold(tiny_checkpoint):
+    """A model without chat template whose vocabulary has ChatML's tokens."""
+    return tiny_checkpoint("untold", without_template=True)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_model_without_chat_template_can_be_published_and_its_format_is_suggested(untold, tmp_path, caplog):
+    ollamaq.publish(untold, to="file", output=tmp_path / "out")
+    assert "tokenizer.chat_template" not in read_gguf(tmp_path / "out" / "model.gguf").metadata
+    assert "untold has no chat template" in caplog.text
+    assert "suggest chatml: if that is right, add --chat-format chatml" in caplog.text
+
+
+def test_a_named_format_gives_template_stops_and_sampling(untold, tmp_path, caplog):
+    ollamaq.publish(untold, chat_format="lfm2", to="file", output=tmp_path / "out")
+    known = find_format("lfm2")
+    assert read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value == protect(known.jinja)
+    modelfile = (tmp_path / "out" / "Modelfile").read_text()
+    assert "PARAMETER temperature 0.2\n" in modelfile  # generation_config.json's
+    assert "PARAMETER min_p 0.15\n" in modelfile
+    assert "PARAMETER stop <|im_end|>\n" in modelfile
+    told = json.loads((tmp_path / "out" / "release.json").read_text())
+    assert told["chat_format"] == {"name": "lfm2", "source": known.source}
+    assert not caplog.text
+
+
+def test_a_format_that_the_model_contradicts_replaces_its_template_only_on_demand(tiny_checkpoint, tmp_path):
+    directory = tiny_checkpoint()
+    refused = run("convert", directory, tmp_path / "model.gguf", "--chat-format", "alpaca")
+    assert refused.exit_code == 2
+    assert "has a chat template of its own, whose prompts are not those of alpaca" in refused.stderr
+    assert "--replace-template" in refused.stderr
+    assert not (tmp_path / "model.gguf").exists()
+    done = run("convert", directory, tmp_path / "model.gguf", "--chat-format", "alpaca", "--replace-template")
+    assert done.exit_code == 0
+    template = read_gguf(tmp_path / "model.gguf").metadata["tokenizer.chat_template"].value
+    assert template == find_format("alpaca").jinja
+
+
+def test_a_template_with_the_prompts_of_the_format_stays_as_it_is(tiny_checkpoint, tmp_path):
+    own = "{# tools, too #}" + find_format("chatml").jinja
+    directory = tiny_checkpoint(tokenizer_config={"chat_template": own})
+    assert run("convert", directory, tmp_path / "a.gguf", "--chat-format", "ChatML").exit_code == 0
+    assert read_gguf(tmp_path / "a.gguf").metadata["tokenizer.chat_template"].value == own
+
+
+def test_a_gguf_without_chat_template_takes_a_format_too(untold, tmp_path, caplog):
+    converted = run("convert", untold, tmp_path / "a.gguf", "--outtype", "f16")
+    assert "add --chat-format chatml" in converted.stderr
+    plan = ("publish", tmp_path / "a.gguf", "--q", "Q8_0", "--to", "file", "--dry-run")
+    assert run(*plan).exit_code == 0
+    assert "add --chat-format chatml" in caplog.text
+    ollamaq.publish(tmp_path / "a.gguf", quantization="Q8_0", chat_format="vicuna", to="file", output=tmp_path / "out")
+    template = read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value
+    assert template == protect(find_format("vicuna").jinja)
+    assert "PARAMETER stop USER:\n" in (tmp_path / "out" / "Modelfile").read_text()
+
+
+def test_replacing_by_nothing_is_refused(untold, tmp_path):
+    refused = run("convert", untold, tmp_path / "a.gguf", "--replace-template")
+    assert refused.exit_code == 2
+    assert "--replace-template without --chat-format" in refused.stderr

@@ -150,3 +150,18 @@ def test_what_a_jinja_template_refuses_is_no_difference(tmp_path):
     (tmp_path / "c.gotmpl").write_text("{{ .Messages.Nothing }}")
     other = open_form(str(tmp_path / "c.gotmpl"))
     assert {verdict.verdict for verdict in compare(forms[1], other, SUITE)} == {DIFFERS}
+
+
+def test_known_formats_are_listed_shown_and_compared(run):
+    listed = json.loads(run("list", "--json").stdout)["formats"]
+    assert next(row["stops"] for row in listed if row["name"] == "chatml") == ["<|im_end|>"]
+    assert "###·Instruction:" in run("list").stdout
+    told = json.loads(run("show", "format:qwen3", "--json").stdout)
+    assert told["language"] == "Go"
+    assert told["variables"] == ["content", "isthinkset", "messages", "role", "think", "thinking"]
+    assert told["format"]["parameters"]["top_k"] == 20
+    assert "top_k 20" in run("show", "format:qwen3.jinja").stdout
+    assert run("check", "format:qwen3", "format:qwen3.jinja").exit_code == 0
+    wrong = run("show", "format:chatlm")
+    assert wrong.exit_code == 2
+    assert "did you mean chatml?" in wrong.stderr

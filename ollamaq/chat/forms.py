@@ -13,7 +13,7 @@ from jinja2 import meta
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat
-from ollamaq.chat.known import find_format
+from ollamaq.chat.known import KnownFormat, find_format
 from ollamaq.chat.sandbox import Sandbox
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.errors import UsageError
@@ -53,8 +53,7 @@ def open_form(source: str, server: str = "") -> Form:
         ModelRefused: it cannot be read, or its template cannot be parsed.
         ServerError: the server has no such model.
     """
-    if source.startswith(KNOWN):
-        known = find_format(source.removeprefix(KNOWN).removesuffix(".jinja"))
+    if known := known_in(source):
         return jinja_form(source, ChatFormat(known.jinja)) if source.endswith(".jinja") else go_form(source, known.go)
     path = Path(source)
     if not os.path.lexists(source):
@@ -82,6 +81,15 @@ def open_form(source: str, server: str = "") -> Form:
     return go_form(source, templates[-1])
 
 
+def known_in(source: str) -> KnownFormat | None:
+    """The chat format of ``format:NAME`` and ``format:NAME.jinja``.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    return find_format(source.removeprefix(KNOWN).removesuffix(".jinja")) if source.startswith(KNOWN) else None
+
+
 def go_form(origin: str, text: str) -> Form:
     """That of a Go TEMPLATE, rendered as Ollama 0.34 does."""
     template = GoTemplate.parse(text)
@@ -90,7 +98,8 @@ def go_form(origin: str, text: str) -> Form:
         messages = ollama_messages(conversation)
         return ollama_prompt(template, messages, tools=conversation.tools, think=conversation.think)
 
-    return Form(origin, "Go", text, tuple(sorted(template.variables)), render)
+    shown = tuple(sorted(name for name in template.variables if not name.startswith("$")))
+    return Form(origin, "Go", text, shown, render)
 
 
 def ollama_messages(conversation: Conversation) -> list[dict[str, Any]]:

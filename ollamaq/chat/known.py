@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -75,6 +75,11 @@ def suggested(special: Collection[str]) -> list[KnownFormat]:
     fitting = [known for known in known_formats().values() if known.tokens and set(known.tokens) <= set(special)]
     most = max((len(known.tokens) for known in fitting), default=0)
     return [known for known in fitting if len(known.tokens) == most]
+
+
+def shown(texts: Iterable[str]) -> str:
+    """Stops or tokens on one line, with their white space to be seen."""
+    return " ".join(text.replace(" ", "·").replace("\n", "↵") for text in texts)
 
 
 def _read(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,8 @@ from rich.text import Text
 
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, REFUSED, Verdict, compare, read_chats
 from ollamaq.chat.conversations import SUITE
-from ollamaq.chat.forms import open_form
+from ollamaq.chat.forms import known_in, open_form
+from ollamaq.chat.known import known_formats, shown
 from ollamaq.cli.options import Json
 from ollamaq.cli.output import Output, command, table
 from ollamaq.modelfile.printable import printed
@@ -27,13 +29,26 @@ LINES = 4
 SourceName = Annotated[
     str,
     typer.Argument(
-        help="A model directory, a GGUF, a .jinja or .gotmpl file, a Modelfile, or a model on the server.",
+        help="A model directory, a GGUF, a .jinja or .gotmpl file, a Modelfile, a model on the server, or format:NAME,"
+        " a known format's TEMPLATE (format:NAME.jinja: its chat template).",
         show_default=False,
     ),
 ]
 Server = Annotated[str, typer.Option("--server", envvar="OLLAMA_HOST", help="Where models are that are no files.")]
 
 template = typer.Typer(help="Show and compare chat templates.", no_args_is_help=True)
+
+
+@template.command("list")
+@command
+def list_formats(as_json: Json = False) -> None:
+    """List the known chat formats, which --chat-format takes."""
+    formats = known_formats().values()
+    rows = table("", "name", "models", "stops", "special tokens")
+    for known in formats:
+        texts = ", ".join(known.models), shown(known.stops), shown(known.tokens)
+        rows.add_row(f"[bold]{known.name}[/]", *map(Text, texts))
+    Output(as_json=as_json, quiet=False).result({"formats": [asdict(known) for known in formats]}, rows, brief="")
 
 
 @template.command()
@@ -44,7 +59,23 @@ def show(source: SourceName, server: Server = "", as_json: Json = False) -> None
     overview = table(form.origin, "", "")
     overview.add_row("language", form.language)
     overview.add_row("variables", escape(", ".join(form.variables)))
-    data = {"source": form.origin, "language": form.language, "variables": form.variables, "template": form.text}
+    data: dict[str, Any] = {
+        "source": form.origin,
+        "language": form.language,
+        "variables": form.variables,
+        "template": form.text,
+    }
+    if known := known_in(source):
+        for name, text in (
+            ("models", ", ".join(known.models)),
+            ("stops", shown(known.stops)),
+            ("special tokens", shown(known.tokens)),
+            ("parameters", ", ".join(f"{name} {value}" for name, value in known.parameters.items())),
+            ("described at", known.source),
+        ):
+            if text:
+                overview.add_row(name, escape(text))
+        data["format"] = asdict(known)
     Output(as_json=as_json, quiet=False).result(data, overview, "", Text(printed(form.text)), brief=form.text)
 
 
