@@ -153,3 +153,39 @@ def test_replacing_by_nothing_is_refused(untold, tmp_path):
     refused = run("convert", untold, tmp_path / "a.gguf", "--replace-template")
     assert refused.exit_code == 2
     assert "--replace-template without --chat-format" in refused.stderr
+
+
+def findings(directory, modelfile):
+    (directory / "model.gguf").write_bytes(b"GGUF")
+    return lint(f"FROM ./model.gguf\nLICENSE MIT\n{modelfile}", directory)
+
+
+def template_of(name):
+    return f'TEMPLATE """{find_format(name).go}"""\n'
+
+
+def test_a_format_without_its_stop_is_found_and_mended(tmp_path):
+    (found,) = findings(tmp_path, template_of("alpaca"))
+    assert (found.rule.id, found.fix.text) == ("OQ203", "\nPARAMETER stop ### Instruction:")
+    assert not findings(tmp_path, template_of("alpaca") + "PARAMETER stop ### Resp")
+
+
+def test_a_stop_within_the_answers_of_a_format_is_found(tmp_path):
+    stops = "PARAMETER stop <|return|>\nPARAMETER stop <|end|>\n"
+    (found,) = findings(tmp_path, template_of("gpt-oss") + stops)
+    assert (found.rule.id, found.line) == ("OQ202", len(find_format("gpt-oss").go.splitlines()) + 4)
+    assert not findings(tmp_path, template_of("phi-3") + "PARAMETER stop <|end|>")
+
+
+def test_a_template_that_misses_a_format_by_little_is_told_where(tmp_path):
+    wrong = template_of("gemma").replace("<end_of_turn>\n", "<end_of_turn>", 1)
+    (found,) = findings(tmp_path, wrong + "PARAMETER stop <end_of_turn>")
+    assert found.rule.id == "OQ213"
+    assert "almost that of gemma: it says ' glass.<end_of_turn><start_of_turn>user" in found.message
+
+
+def test_another_system_message_or_format_of_ones_own_is_no_almost_copy(tmp_path):
+    own = "{{ range .Messages }}[{{ .Role }}] {{ .Content }} [end]\n{{ end }}[assistant] "
+    assert not findings(tmp_path, f'TEMPLATE """{own}"""')
+    default = template_of("qwen2.5").replace("You are Qwen, created by Alibaba Cloud.", "You are a pirate.")
+    assert not findings(tmp_path, default + "PARAMETER stop <|im_end|>")

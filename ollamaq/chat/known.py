@@ -29,6 +29,7 @@ class KnownFormat:
     tokens: tuple[str, ...] = ()
     proved: tuple[str, ...] = ()
     proved_with_system: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     llamacpp: str = ""
     parameters: dict[str, int | float] = field(default_factory=dict)
 

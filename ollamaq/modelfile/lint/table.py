@@ -237,6 +237,16 @@ RULES: tuple[Rule, ...] = (
         "TEMPLATE {{ .Prompt }}",
         "# no TEMPLATE: the model's own chat template is used",
     ),
+    Rule(
+        "OQ213",
+        "almost-known-format",
+        WARNING,
+        template.almost_known_format,
+        'TEMPLATE """{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>{{ end }}'
+        '<|im_start|>assistant\n"""\nPARAMETER stop <|im_end|>',
+        'TEMPLATE """{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}'
+        '<|im_start|>assistant\n"""\nPARAMETER stop <|im_end|>',
+    ),
     # origin
     Rule("OQ301", "missing-file", ERROR, origin.missing_file, "FROM ./missing.gguf", "FROM ./model.gguf\nLICENSE MIT"),
     Rule("OQ302", "invalid-name", ERROR, origin.invalid_name, "FROM llama 3.2", "FROM llama3.2"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
-from ollamaq.errors import OllamaqError
+from ollamaq.chat.known import known_formats, shown
+from ollamaq.modelfile.lint.formats import QUESTION, almost, format_of, prompt
 from ollamaq.modelfile.lint.rule import Context, Edit, Problem, at, at_value
+from ollamaq.modelfile.render import quoted
 from ollamaq.modelfile.source import Kind
 from ollamaq.modelfile.words import did_you_mean
 
@@ -116,10 +117,18 @@ def empty_stop(c: Context) -> Iterator[Problem]:
 
 def harmful_stop(c: Context) -> Iterator[Problem]:
     """A stop cuts the answer where it first appears. Blanks, single characters and the marks of thinking and tool calls
-    are in good answers too: those end early, or their tool calls are never seen.
+    are in good answers too: those end early, or their tool calls are never seen. So are some tokens of chat formats
+    whose answers have several parts: with ``<|end|>`` gpt-oss stops when it has thought.
     """
+    template = c.last("TEMPLATE")
+    within = {
+        token
+        for known in known_formats().values()
+        if template and known.inside and all(token in template.value for token in known.inside)
+        for token in known.inside
+    }
     for command in c.parameters("stop"):
-        if command.value in STRUCTURE:
+        if command.value in STRUCTURE or command.value in within:
             yield at_value(command, f"{command.value!r} belongs into answers: this stop cuts them off")
         elif command.value and len(command.value.strip()) <= 1:
             yield at_value(command, f"{command.value!r} is in almost any answer: this stop cuts them off")
@@ -134,10 +143,30 @@ def missing_stop(c: Context) -> Iterator[Problem]:
     if not template or c.all("RENDERER") or any(source.kind is Kind.NAME for _, source in c.sources):
         return
     stops = [command.value for command in c.parameters("stop") if command.value]
-    for begin, end in ENDS.items():
-        if begin in template.value and end in template.value and not any(stop in end for stop in stops):
-            fix = Edit(template.end, template.end, f"\nPARAMETER stop {end}")
-            yield at(template, f"the turns of this TEMPLATE end with {end}, and no stop does", fix)
+    wanted: list[tuple[str, ...]] = [
+        (end,) for begin, end in ENDS.items() if begin in template.value and end in template.value
+    ]
+    if not wanted and (known := format_of(template.value)):
+        wanted = [known.stops]
+    for ends in wanted:
+        if not any(stop in end for stop in stops for end in ends):
+            fix = Edit(template.end, template.end, f"\nPARAMETER stop {quoted(ends[0])}")
+            yield at(template, f"the turns of this TEMPLATE end with {shown(ends[:1])}, and no stop does", fix)
+
+
+def almost_known_format(c: Context) -> Iterator[Problem]:
+    """The TEMPLATE's prompts are those of a known chat format but for a little, such as a line break that the model
+    always saw in training. If the format is meant, `ollamaq template show format:NAME` prints its TEMPLATE; if the
+    model was trained with another one, this is right as it is.
+    """
+    template = c.last("TEMPLATE")
+    if not template or c.all("RENDERER"):
+        return
+    if found := almost(template.value):
+        known, said, meant = found
+        yield at(
+            template, f"this TEMPLATE is almost that of {known.name}: it says {said!r} where {known.name} has {meant!r}"
+        )
 
 
 def bos_in_template(c: Context) -> Iterator[Problem]:
@@ -153,7 +182,8 @@ def bos_in_template(c: Context) -> Iterator[Problem]:
         for token in BOS:
             written = c.written(command)
             place = written.find(token, written.find(token) + 1 if token == "<bos>" and leading else 0)
-            if place < 0 or _only_later(command.value, token):
+            first = prompt(command.value, QUESTION)
+            if place < 0 or (first is not None and token not in first):  # Llama 2's stands between turns
                 continue
             start = command.value_start + place
             fix = Edit(start, start + len(token), "") if model else None
@@ -163,14 +193,6 @@ def bos_in_template(c: Context) -> Iterator[Problem]:
                 start + len(token),
                 fix,
             )
-
-
-def _only_later(template: str, bos: str) -> bool:
-    """Whether it is not in the prompt of a first question: some formats put one between turns, as Llama 2's does."""
-    try:
-        return bos not in ollama_prompt(GoTemplate.parse(template), [{"role": "user", "content": "Hello."}])
-    except OllamaqError:
-        return False
 
 
 def ignored_system(c: Context) -> Iterator[Problem]:
