@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from ollamaq.chat.known import find_format
 from ollamaq.cli import app
 from ollamaq.errors import UsageError
 from ollamaq.team.compose import compose
@@ -131,3 +132,36 @@ def test_a_preset_file_may_build_on_a_shared_one_of_its_name(team):
     found = find_team()
     modelfile = compose(found, found.model("bot")).modelfile
     assert (modelfile.licenses, modelfile.parameters) == (("MIT",), {"seed": 1})
+
+
+CHAT_FORMAT = """
+[policy.ranges]
+temperature = [0, 1]
+[presets.base]
+chat_format = "kimi-k2"
+[models.bot]
+extends = "base"
+from = "./model.gguf"
+parameters.top_k = 5
+"""
+
+
+def test_a_chat_format_gives_template_stops_and_sampling_beneath_what_is_said(team):
+    made = team(CHAT_FORMAT)
+    modelfile = compose(made, made.model("bot")).modelfile
+    assert modelfile.template == find_format("kimi-k2").go
+    assert modelfile.parameters == {"stop": ["<|im_end|>"], "temperature": 0.6, "top_k": 5}
+    made = team(CHAT_FORMAT + 'template_file = "own.gotmpl"\n', **{"own.gotmpl": "{{ .Prompt }}"})
+    modelfile = compose(made, made.model("bot")).modelfile
+    assert (modelfile.template, modelfile.parameters) == ("{{ .Prompt }}", {"top_k": 5})
+
+
+def test_a_policy_holds_for_what_a_chat_format_brings_along(team):
+    made = team(CHAT_FORMAT.replace("kimi-k2", "seed-oss"))
+    with pytest.raises(PolicyBroken, match=r"chat_format \(its temperature\) is 1.1"):
+        compose(made, made.model("bot"))
+
+
+def test_an_unknown_chat_format_is_refused_where_it_is_said(team):
+    with pytest.raises(UsageError, match=r"presets.base.chat_format is 'kimi'; did you mean"):
+        team(CHAT_FORMAT.replace("kimi-k2", "kimi"))

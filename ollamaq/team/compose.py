@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined
 
+from ollamaq.chat.known import find_format
 from ollamaq.chat.sandbox import MAX_SECONDS, METER, Meter, OutOfBounds, Sandbox
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.model import Modelfile
@@ -88,12 +89,13 @@ def _composed(team: Team, table: Table, env: str, called: str | None) -> Compose
     from_ = fill.text("from") or ""
     if LIKE_A_PATH.match(from_):
         _check_from(from_, merged.settings["from"], output)
+    chat_format = fill.plain("chat_format")
     parameters = {key: setting.value for key, setting in merged.inside("parameters").items()}
     licence = (fill.plain("license"), fill.file("license_file"))
     messages = merged.settings.get("messages")
     modelfile = Modelfile(
         from_=from_,
-        template=fill.file("template_file"),
+        template=find_format(chat_format).go if chat_format else fill.file("template_file"),
         system=fill.text("system") or fill.filled("system_file", fill.file("system_file")),
         parameters={key: parameters[key] for key in CURRENT if key in parameters},
         licenses=tuple(text for text in licence if text),

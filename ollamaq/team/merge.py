@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ollamaq.chat.known import find_format
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.words import did_you_mean
 from ollamaq.team.places import Table, Team
@@ -14,7 +15,12 @@ LONGEST = 20
 """Presets that build on each other."""
 TABLES = ("parameters", "variables")
 """Settings that are merged entry by entry; of all others the last one counts, whole."""
-INSTEAD = {"system": "system_file", "system_file": "system"}
+INSTEAD = {
+    "system": "system_file",
+    "system_file": "system",
+    "template_file": "chat_format",
+    "chat_format": "template_file",
+}
 """Settings that say the same thing: one said later takes the place of the other."""
 
 
@@ -68,6 +74,10 @@ def merge(team: Team, table: Table, env: str = "") -> Merged:
                 settings[key] = setting
             if policy := data.get("policy"):
                 policies.append(Setting(policy, part, f"{prefix}policy"))
+    if said := settings.get("chat_format"):
+        known = find_format(said.value)
+        for name, value in {**known.parameters, "stop": list(known.stops)}.items():
+            settings.setdefault(f"parameters.{name}", Setting(value, said.table, f"{said.key} (its {name})"))
     return Merged(table.name, env, settings, tuple(policies), tuple(chain))
 
 

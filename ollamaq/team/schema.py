@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ollamaq.chat.known import known_formats
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.parameters import CURRENT
 from ollamaq.modelfile.parser import ROLES
@@ -69,6 +70,9 @@ _SETTINGS: dict[str, Schema] = {
     "name": _text("what the model is called on servers, [namespace/]model[:tag]; a Jinja template"),
     "output": _text("where its Modelfile is written, from the directory of ollamaq.toml; a Jinja template"),
     "from": _text("FROM: a model's name, or a path from the Modelfile's directory; a Jinja template"),
+    "chat_format": _text(
+        "a known chat format: its TEMPLATE, stops and sampling, where nothing else is said", enum=list(known_formats())
+    ),
     "template_file": _text("a file with the TEMPLATE, a Go template, from the directory of this file"),
     "system": _text("the system message; a Jinja template"),
     "system_file": _text("a file with the system message, from the directory of this file; a Jinja template"),
