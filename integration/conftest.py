@@ -62,6 +62,18 @@ def ollama_environment(tmp_path_factory) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("OLLAMA_")} | own
 
 
+@pytest.fixture(scope="module")
+def ollama_package() -> Iterator[Callable[[dict], dict]]:
+    """Ollama's own package of templates, which answers the questions of `gotemplates`."""
+    from gotemplates import Ollama  # needs hypothesis
+
+    renderer = Ollama()
+    yield renderer
+    renderer.process.stdin.close()
+    assert renderer.process.wait(10) == 0
+    renderer.process.stdout.close()
+
+
 @pytest.fixture(scope="session")
 def ollama_command(ollama_environment) -> Callable[..., str]:
     """Run the real ``ollama ARGUMENTS…`` beside the server of `ollama_server`; gives its stdout."""

@@ -1,12 +1,18 @@
 """The chat formats of ``templates/`` beside the chat templates of real models, and beside llama.cpp's own code."""
 
+import json
+import shutil
+import subprocess
+import sys
+
 import families
 import parts
 import pytest
+from gotemplates import differ
 
 from ollamaq.chat.compare import EQUAL, LIMIT, REFUSED, compare
 from ollamaq.chat.conversations import SUITE
-from ollamaq.chat.forms import Form, go_form, jinja_form, open_form
+from ollamaq.chat.forms import Form, go_form, jinja_form, ollama_messages, open_form
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.known import find_format, known_formats
 
@@ -54,3 +60,32 @@ def test_a_format_gives_the_prompts_of_llama_cpps_own(name, llama_server, tmp_pa
             for chat, messages in chats.items()
         }
     assert {chat: form.render(TEXT[chat]) for chat in chats} == theirs
+
+
+def test_ollamas_own_package_renders_every_format_as_we_do(ollama_package):
+    questions = [
+        {"template": known.go, "chat": {"messages": ollama_messages(chat), "think": chat.think}}
+        for known in KNOWN
+        for chat in TEXT.values()
+    ]
+    assert not [found for question in questions if (found := differ(question, ollama_package(question)))]
+
+
+def test_a_model_without_chat_template_is_published_with_a_named_format(smollm2, ollama_server, tmp_path):
+    directory = tmp_path / "untold"
+    shutil.copytree(smollm2(576), directory)
+    (directory / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((directory / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    line = [sys.executable, "-m", "ollamaq", "publish", directory, "--to", ollama_server, "--json"]
+    told = subprocess.run(
+        [*line, "--chat-format", "smollm2", "--expect", "Paris"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    (release,) = json.loads(told.stdout)["releases"]
+    prompt = next(check for check in release["checks"] if check["name"] == "prompt")
+    assert prompt["ok"], prompt
+    for form in ("format:smollm2", "format:smollm2.jinja"):
+        verdicts = compare(open_form(form), open_form(release["name"], ollama_server), TEXT)
+        assert {v.verdict for v in verdicts} <= {EQUAL, LIMIT, REFUSED}
