@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFValueType
-
-from ollamaq.chat.choose import template_in
+from ollamaq.chat.choose import CHAT_TEMPLATE, in_format
 from ollamaq.chat.forms import gguf_format
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.known import KnownFormat, find_format
@@ -20,7 +18,7 @@ from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse
 from ollamaq.convert import convert, native_outtype
 from ollamaq.convert_adapter import convert_adapter
 from ollamaq.errors import ModelRefused, UsageError
-from ollamaq.gguf.model import Model, Value
+from ollamaq.gguf.model import Model
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.tokenizers.ends import with_end_of_turn
 
@@ -117,11 +115,12 @@ def open_source(
         checkpoint = open_checkpoint(place, opened[0].path if opened else None)
         if opened:
             checkpoint = merge(checkpoint, opened)
-        if known:
-            template = template_in(known, ChatFormat.of(checkpoint), str(path), replace=replace_template)
-            checkpoint = replace(checkpoint, chat_templates=checkpoint.chat_templates | {"default": template})
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
         model = convert(checkpoint, outtype, pre=pre)
+        if known:
+            model = in_format(model, known, ChatFormat.of(checkpoint), str(path), replace_own=replace_template)
+            template = model.metadata[CHAT_TEMPLATE].value
+            checkpoint = replace(checkpoint, chat_templates=checkpoint.chat_templates | {"default": template})
         if stops := stop_tokens(checkpoint):
             model = replace(model, metadata=with_end_of_turn(model.metadata, stops[0].text))
         files = tuple(dict.fromkeys([*checkpoint.files, *(file for adapter in opened for file in adapter.files)]))
@@ -133,9 +132,7 @@ def open_source(
     parts = read_parts(path)
     model = join(parts.values())
     if known:
-        template = template_in(known, gguf_format(model.metadata), str(path), replace=replace_template)
-        value = Value(GGUFValueType.STRING, template)
-        model = replace(model, metadata=model.metadata | {"tokenizer.chat_template": value})
+        model = in_format(model, known, gguf_format(model.metadata), str(path), replace_own=replace_template)
     return Source(path, model, tuple(parts), chat_format=known)
 
 

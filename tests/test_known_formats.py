@@ -19,6 +19,7 @@ from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.lint import lint
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import render
+from ollamaq.source import open_source
 
 NAMES = list(known_formats())
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
@@ -93,6 +94,11 @@ def untold(tiny_checkpoint):
     return tiny_checkpoint("untold", without_template=True)
 
 
+def template(name):
+    """A format's chat template for the tests' tokenizer, which begins no text with a BOS."""
+    return find_format(name).jinja.removeprefix("{{- bos_token }}\n")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -107,7 +113,9 @@ def test_a_model_without_chat_template_can_be_published_and_its_format_is_sugges
 def test_a_named_format_gives_template_stops_and_sampling(untold, tmp_path, caplog):
     ollamaq.publish(untold, chat_format="lfm2", to="file", output=tmp_path / "out")
     known = find_format("lfm2")
-    assert read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value == protect(known.jinja)
+    assert read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value == protect(
+        template("lfm2")
+    )
     modelfile = (tmp_path / "out" / "Modelfile").read_text()
     assert "PARAMETER temperature 0.2\n" in modelfile  # generation_config.json's
     assert "PARAMETER min_p 0.15\n" in modelfile
@@ -126,8 +134,8 @@ def test_a_format_that_the_model_contradicts_replaces_its_template_only_on_deman
     assert not (tmp_path / "model.gguf").exists()
     done = run("convert", directory, tmp_path / "model.gguf", "--chat-format", "alpaca", "--replace-template")
     assert done.exit_code == 0
-    template = read_gguf(tmp_path / "model.gguf").metadata["tokenizer.chat_template"].value
-    assert template == find_format("alpaca").jinja
+    found = read_gguf(tmp_path / "model.gguf").metadata["tokenizer.chat_template"].value
+    assert found == template("alpaca")
 
 
 def test_a_template_with_the_prompts_of_the_format_stays_as_it_is(tiny_checkpoint, tmp_path):
@@ -144,8 +152,8 @@ def test_a_gguf_without_chat_template_takes_a_format_too(untold, tmp_path, caplo
     assert run(*plan).exit_code == 0
     assert "add --chat-format chatml" in caplog.text
     ollamaq.publish(tmp_path / "a.gguf", quantization="Q8_0", chat_format="vicuna", to="file", output=tmp_path / "out")
-    template = read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value
-    assert template == protect(find_format("vicuna").jinja)
+    found = read_gguf(tmp_path / "out" / "model.gguf").metadata["tokenizer.chat_template"].value
+    assert found == protect(template("vicuna"))
     assert "PARAMETER stop USER:\n" in (tmp_path / "out" / "Modelfile").read_text()
 
 
@@ -189,3 +197,25 @@ def test_another_system_message_or_format_of_ones_own_is_no_almost_copy(tmp_path
     assert not findings(tmp_path, f'TEMPLATE """{own}"""')
     default = template_of("qwen2.5").replace("You are Qwen, created by Alibaba Cloud.", "You are a pirate.")
     assert not findings(tmp_path, default + "PARAMETER stop <|im_end|>")
+
+
+def test_a_template_writes_a_bos_only_where_the_vocabulary_begins_texts_with_one(tiny_checkpoint, tmp_path):
+    bos = {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}
+    begun = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [],
+        "special_tokens": {"<|endoftext|>": bos},
+    }
+    for name, more in (("with", {"post_processor": begun}), ("without", {})):
+        config = {"bos_token": "<|endoftext|>"}
+        directory = tiny_checkpoint(name, without_template=True, tokenizer=more, tokenizer_config=config)
+        known = open_source(directory, chat_format="alpaca").model.metadata
+        assert known["tokenizer.chat_template"].value.startswith("{{- bos_token }}") is (name == "with")
+
+
+def test_a_named_format_converts_as_a_directory_with_its_template_does(untold, tmp_path):
+    assert run("convert", untold, tmp_path / "a.gguf", "--chat-format", "chatml").exit_code == 0
+    (untold / "chat_template.jinja").write_text(find_format("chatml").jinja)
+    assert run("convert", untold, tmp_path / "b.gguf").exit_code == 0
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()

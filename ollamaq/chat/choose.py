@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from gguf import GGUFValueType
+
 from ollamaq.chat.compare import DIFFERS, compare
 from ollamaq.chat.conversations import CONVERSATIONS, Conversation
 from ollamaq.chat.forms import jinja_form
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.known import KnownFormat, suggested
 from ollamaq.errors import UsageError
-from ollamaq.gguf.model import Metadata
+from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.tokenizers.special import special_texts
 
+CHAT_TEMPLATE = "tokenizer.chat_template"
+BOS = "{{- bos_token }}\n"
+"""How the chat template of a known format begins, if its models are given a BOS."""
 TEXT = {name: Conversation(messages) for name, messages in CONVERSATIONS.items()}
 
 
-def template_in(known: KnownFormat, own: ChatFormat | None, where: str, *, replace: bool) -> str:
-    """The chat template to give a model that was trained with a known format.
+def in_format(
+    model: Model, known: KnownFormat, own: ChatFormat | None, where: str, *, replace_own: bool = False
+) -> Model:
+    """The model with the chat template of the format that it was trained with.
 
-    Its own stays where it gives the same prompts, as it may say more (of tools, or of thinking).
+    Its own stays where it gives the same prompts, as it may say more (of tools, or of thinking). A vocabulary that
+    begins no text with a BOS gets none from the template, either.
 
     Raises:
         UsageError: its own gives other prompts, and is not to be replaced.
     """
-    if own is None or replace:
-        return known.jinja
-    forms = jinja_form(where, own), jinja_form(known.name, ChatFormat(known.jinja, own.special_tokens))
+    template = known.jinja if _adds_bos(model.metadata) else known.jinja.removeprefix(BOS)
+    if own is None or replace_own:
+        value = Value(GGUFValueType.STRING, template)
+        return replace(model, metadata=model.metadata | {CHAT_TEMPLATE: value})
+    forms = jinja_form(where, own), jinja_form(known.name, ChatFormat(template, own.special_tokens))
     differing = [verdict for verdict in compare(*forms, TEXT) if verdict.verdict == DIFFERS]
     if not differing:
-        return own.template
+        return model
     first = differing[0]
     seen, meant = (text[max(0, first.offset - 20) : first.offset + 40] for text in (first.a, first.b))
     raise UsageError(
@@ -37,9 +49,16 @@ def template_in(known: KnownFormat, own: ChatFormat | None, where: str, *, repla
     )
 
 
+def _adds_bos(metadata: Metadata) -> bool:
+    """Whether texts begin with a BOS; where nothing says so, those of SentencePiece do."""
+    said = metadata.get("tokenizer.ggml.add_bos_token")
+    kind = metadata.get("tokenizer.ggml.model")
+    return said.value is True if said else bool(kind and kind.value == "llama")
+
+
 def hint(metadata: Metadata, where: str) -> str | None:
     """What to do about a model without any chat template; None where it has one, or is no model that answers."""
-    if any(key.startswith("tokenizer.chat_template") or key.endswith(".pooling_type") for key in metadata):
+    if any(key.startswith(CHAT_TEMPLATE) or key.endswith(".pooling_type") for key in metadata):
         return None
     lacks = f"{where} has no chat template, so that servers guess how to prompt it"
     names = [known.name for known in suggested(special_texts(metadata))]
