@@ -1,0 +1,1 @@
+"""A Go TEMPLATE from a Jinja chat template: its syntax tree, translated."""

@@ -1,0 +1,638 @@
+"""The statements of a chat template, as nodes of a Go template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from jinja2 import nodes as jinja
+
+from ollamaq.chat.derive.expressions import Expressions, _woven
+from ollamaq.chat.derive.go import (
+    EMPTY,
+    FALSE,
+    TRUE,
+    Break,
+    Declare,
+    Expr,
+    If,
+    Node,
+    Nodes,
+    Print,
+    Range,
+    Set,
+    Template,
+    Text,
+    both,
+    call,
+    field_of,
+    negated,
+    number,
+    string,
+    walk,
+)
+from ollamaq.chat.derive.shapes import SHAPES, element
+from ollamaq.chat.derive.state import CannotDerive, Raised
+from ollamaq.chat.derive.values import (
+    NONE,
+    NOTHING,
+    Choice,
+    Concat,
+    DictOf,
+    Filtered,
+    Int,
+    Items,
+    Json,
+    Listing,
+    ListOf,
+    Loop,
+    Macro,
+    Namespace,
+    Record,
+    Rope,
+    Static,
+    Str,
+    Truth,
+    Undefined,
+    Unknown,
+    Value,
+    choice,
+    condition_of,
+    mapped,
+)
+
+MESSAGES = Expr("$.Messages")
+TOOLS = Expr("$.Tools")
+LAST, CONTINUED = Expr("$last"), Expr("$continued")
+ASSISTANT = string("assistant")
+MAX_DEPTH = 6
+"""Of a macro that calls itself."""
+
+
+class Translator(Expressions):
+    """Goes through a template once; ``out`` is what it writes."""
+
+    def __init__(self, special_tokens: Mapping[str, str], *, tools: bool = True, thinking: bool = True) -> None:
+        super().__init__()
+        think = Choice(Expr("$.IsThinkSet"), Truth(Expr("$.Think")), NOTHING) if thinking else NOTHING
+        self.env = {
+            **{name: Static(text) for name, text in special_tokens.items()},
+            "messages": Listing("message", MESSAGES),
+            "tools": Choice(TOOLS, Listing("tool", TOOLS), NONE) if tools else NONE,
+            "documents": NONE,
+            "add_generation_prompt": Truth(negated(CONTINUED)),
+            "enable_thinking": think,
+        }
+        self.tools, self.thinks = tools, thinking
+
+    def template(self, tree: jinja.Template) -> Nodes:
+        """The whole of it.
+
+        Raises:
+            CannotDerive: it makes use of what no Go template can say, or of what is not known here.
+        """
+        self.declare("last", call("index", MESSAGES, call("len", call("slice", MESSAGES, number(1)))), LAST.text)
+        spoken = both(call("eq", field_of(LAST, "Role"), ASSISTANT), field_of(LAST, "Content"))
+        self.declare("continued", spoken, CONTINUED.text)
+        if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
+            self.env["thinking"] = self.env["enable_thinking"]  # what some call it
+        try:
+            self.block(tree.body)
+        except Raised as error:
+            raise CannotDerive("it refuses every conversation") from error
+        return _ended(self.out)
+
+    def block(self, statements: list[Any]) -> None:
+        for statement in statements:
+            self.statement(statement)
+
+    def statement(self, node: Any) -> None:
+        match node:
+            case jinja.Output():
+                for part in node.nodes:
+                    if isinstance(part, jinja.TemplateData):
+                        self.write(Static(part.data))
+                    else:
+                        self.write(self.value(part))
+            case jinja.If():
+                self.conditional([(node.test, node.body), *((e.test, e.body) for e in node.elif_)], node.else_)
+            case jinja.For():
+                self.loop(node, self.value(node.iter))
+            case jinja.Assign():
+                self.assign(node)
+            case jinja.AssignBlock():
+                text = self.rope(lambda: self.block(node.body))
+                if node.filter is not None:
+                    text = self.filtered(node.filter, text)
+                self.bind(node.target, text)
+            case jinja.Macro():
+                self.env[node.name] = Macro(node)
+            case jinja.CallBlock():
+                self.block(node.body)
+            case jinja.FilterBlock():
+                self.write(self.filtered(node.filter, self.rope(lambda: self.block(node.body))))
+            case jinja.Break():
+                self.out.append(Break())
+            case jinja.ExprStmt():
+                self.value(node.node)
+            case _:
+                raise CannotDerive(f"{type(node).__name__} on line {node.lineno}")
+
+    # --- output -----------------------------------------------------------------------------------------------------
+
+    def write(self, value: Value) -> None:
+        if self.sink:
+            return
+        match value:
+            case Static(value=Undefined()):
+                pass
+            case Static():
+                self.out.append(Text(str(value.value)))
+            case Str(expr=expr) if expr.text == "print" and expr.args:
+                for part in expr.args:
+                    self.out.append(self.printed(part))
+            case Str():
+                self.out.append(self.printed(value.expr))
+            case Int():
+                self.out.append(Print(self.sum_of(value)))
+            case Truth():
+                self.write(Choice(value.cond, Static("True"), Static("False")))
+            case Concat():
+                for part in value.parts:
+                    self.write(part)
+            case Rope():
+                self.out.extend(value.nodes)
+            case Choice():
+                self.branch(value.cond, lambda: self.write(value.yes), lambda: self.write(value.no))
+            case Json():
+                self.out.append(Template("str", value.expr))
+            case Unknown():
+                raise CannotDerive(value.why)
+            case _:
+                raise CannotDerive(f"a {type(value).__name__.lower()} is written")
+
+    def printed(self, expr: Expr) -> Node:
+        speaker = self.speaker(expr)
+        said = bool(speaker) and self.simplified(call("eq", Expr(f"{speaker}.Role"), ASSISTANT)) != FALSE
+        return Print(expr, said)
+
+    def rope(self, run: Callable[[], None]) -> Value:
+        """The text that statements write."""
+        outside, self.out = self.out, []
+        sink, self.sink = self.sink, ""
+        try:
+            run()
+            inside = self.out
+        finally:
+            self.out, self.sink = outside, sink
+        declared = [node for node in inside if isinstance(node, Declare)]
+        if declared and all(isinstance(node, Text | Print | Declare) for node in inside):
+            self.out.extend(declared)
+            inside = [node for node in inside if not isinstance(node, Declare)]
+        if all(isinstance(node, Text | Print) for node in inside):
+            parts = tuple(
+                Static(node.text) if isinstance(node, Text) else Str(node.expr)
+                for node in inside
+                if isinstance(node, Text | Print)
+            )
+            return self.concat(parts)
+        return Rope(inside)
+
+    # --- branches ---------------------------------------------------------------------------------------------------
+
+    def conditional(self, arms: list[tuple[Any, list[Any]]], other: list[Any]) -> None:
+        if not arms:
+            self.block(other)
+            return
+        (test, body), *rest = arms
+        cond = self.condition(test)
+        if isinstance(cond, Unknown):
+            self.unknown_branch(cond, lambda: self.block(body), lambda: self.conditional(rest, other))
+        else:
+            self.branch(cond, lambda: self.block(body), lambda: self.conditional(rest, other))
+
+    def unknown_branch(self, cond: Unknown, yes: Callable[[], None], no: Callable[[], None]) -> None:
+        """Where a condition can't be said: fine if one side refuses."""
+        for one, other in ((yes, no), (no, yes)):
+            try:
+                with self.inside(TRUE):
+                    one()
+            except Raised:
+                other()
+                return
+        raise CannotDerive(cond.why)
+
+    def branch(self, cond: Expr, yes: Callable[[], None], no: Callable[[], None]) -> None:
+        cond = self.simplified(cond)
+        if cond in (TRUE, FALSE):
+            (yes if cond == TRUE else no)()
+            return
+        results = []
+        for when, run in ((cond, yes), (negated(cond), no)):
+            try:
+                with self.inside(when) as (out, env):
+                    run()
+                    env.update(self.env)
+                results.append((out, env))
+            except Raised:
+                results.append(None)
+        if results == [None, None]:
+            raise Raised
+        for at, when in ((0, negated(cond)), (1, cond)):
+            if results[at] is None:
+                out, self.env = results[1 - at]  # type: ignore[misc]
+                self.out.extend(out)
+                self.assume(when)
+                return
+        (out, env), (out_no, env_no) = results  # type: ignore[misc]
+        self.join(cond, out, env, out_no, env_no)
+
+    @contextmanager
+    def inside(self, cond: Expr) -> Iterator[tuple[Nodes, dict[str, Value]]]:
+        """A branch: with its own output and variables, and a condition known to hold."""
+        kept = self.env, self.out, self.known, self.cache
+        out: Nodes = []
+        self.env, self.out, self.known, self.cache = dict(self.env), out, list(self.known), dict(self.cache)
+        self.assume(cond)
+        env: dict[str, Value] = {}
+        try:
+            yield out, env
+        finally:
+            self.env, self.out, self.known, self.cache = kept
+            changed = {node.name for node in walk(out) if isinstance(node, Set)}
+            self.known = [cond for cond in self.known if not cond.names() & changed]
+
+    def join(
+        self, cond: Expr, out: Nodes, env: dict[str, Value], out_no: Nodes, env_no: dict[str, Value]
+    ) -> None:
+        before = self.env
+        merged: dict[str, Value] = {}
+        for key in [*env, *(key for key in env_no if key not in env)]:
+            yes, no = env.get(key, NOTHING), env_no.get(key, NOTHING)
+            if yes is no or yes == no:
+                merged[key] = yes
+            else:
+                merged[key] = self.merged(key, cond, (yes, out), (no, out_no), before.get(key))
+        self.env = merged
+        self.out.append(If(cond, out, out_no))
+
+    def merged(
+        self, key: str, cond: Expr, yes: tuple[Value, Nodes], no: tuple[Value, Nodes], before: Value | None
+    ) -> Value:
+        """What a variable is after a branch: a variable of Go's where both have a value of one kind."""
+        kinds = [self.kind(value) for value, _ in (yes, no)]
+        exprs = [self.expr_in(value, out) for value, out in (yes, no)]
+        conds = [condition_of(value) for value, _ in (yes, no)]
+        if all(c in (TRUE, FALSE) for c in conds):
+            cond = self.stable(cond)
+            return Truth(cond if conds[0] == TRUE else negated(cond))
+        if kinds[0] and kinds[0] == kinds[1] and exprs[0] is not None and exprs[1] is not None:
+            unchanged = [before is not None and (value is before or value == before) for value, _ in (yes, no)]
+            at = 1 if unchanged[1] or isinstance(no[0], Static) else 0 if unchanged[0] or isinstance(yes[0], Static) else 1
+            free = unchanged[at] or isinstance((yes, no)[at][0], Static)
+            start = exprs[at] if free else self.zero(kinds[0])
+            assert start
+            name = self.declare(key, start)
+            for place, (_, out) in enumerate((yes, no)):
+                if not (free and place == at):
+                    expr = exprs[place]
+                    assert expr
+                    out.append(self.set(name, expr))
+            return self.of_kind(kinds[0], Expr(name))
+        for value, out in (yes, no):
+            lost = self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}
+            if lost:
+                return Unknown(f"{key} is made of what is known in one branch only")
+        return choice(self.stable(cond), yes[0], no[0])
+
+    def expr_in(self, value: Value, out: Nodes) -> Expr | None:
+        """The expression that a value is at the end of a branch."""
+        if self.kind(value) == "text" and not _woven(value):
+            kept, self.out = self.out, out
+            try:
+                return self.text(value)
+            finally:
+                self.out = kept
+        return self.pure(value)
+
+    def stable(self, cond: Expr) -> Expr:
+        """A condition that later assignments do not change."""
+        if not cond.names() & self.mutable_names:
+            return cond
+        return Expr(self.declare("was", cond))
+
+    # --- loops ------------------------------------------------------------------------------------------------------
+
+    def loop(self, node: jinja.For, over: Value) -> None:
+        match over:
+            case Choice(cond=cond, yes=Listing(expr=expr) as listing, no=Static()) if cond == expr:
+                self.loop(node, listing)
+            case Choice():
+                self.branch(over.cond, lambda: self.loop(node, over.yes), lambda: self.loop(node, over.no))
+            case Static(value=None | Undefined()):
+                self.block(node.else_)
+            case ListOf():
+                self.unrolled(node, [(TRUE, item) for item in over.items])
+            case Items(of=Record(kind=kind, expr=expr)) | Record(kind=kind, expr=expr):
+                pairs = []
+                for key, field in SHAPES[kind].items():
+                    value = field(expr)
+                    cond = value.cond if isinstance(value, Choice) else TRUE
+                    pair = ListOf((Static(key), value.yes if isinstance(value, Choice) else value))
+                    pairs.append((cond, pair if isinstance(over, Items) else Static(key)))
+                self.unrolled(node, pairs)
+            case Items(of=DictOf(items=pairs)):
+                self.unrolled(node, [(TRUE, ListOf(pair)) for pair in pairs])
+            case Items(of=Listing() as listing) if listing.mapping:
+                self.ranged(node, listing, pairs=True)
+            case Items(of=Choice() as either):
+                self.loop(node, mapped(either, lambda one: one if isinstance(one, Static) else Items(one)))
+            case Listing():
+                self.ranged(node, over)
+            case Filtered():
+                self.ranged(node, over.base, only=over)
+            case Unknown():
+                raise CannotDerive(over.why)
+            case _:
+                raise CannotDerive(f"a loop over a {type(over).__name__.lower()} on line {node.lineno}")
+
+    def unrolled(self, node: jinja.For, items: list[tuple[Expr, Value]]) -> None:
+        for at, (cond, item) in enumerate(items):
+            earlier, later = (both(*(negated(c) for c, _ in part)) for part in (items[:at], items[at + 1 :]))
+            loop = Loop(Int((), at), earlier, later, Int((), len(items)), NOTHING)
+            self.branch(cond, lambda item=item, loop=loop: self.iteration(node, item, loop), lambda: None)  # type: ignore[misc]
+
+    def iteration(self, node: jinja.For, item: Value, loop: Value) -> None:
+        """The body, once: what it assigns to plain variables is its own."""
+        kept = self.env
+        self.env = {**kept, "loop": loop}
+        self.bind(node.target, item)
+        if node.test is None:
+            self.block(node.body)
+        else:
+            self.conditional([(node.test, node.body)], [])
+        self.env = {**kept, **{key: value for key, value in self.env.items() if "." in key}}
+
+    def ranged(self, node: jinja.For, over: Listing, *, pairs: bool = False, only: Filtered | None = None) -> None:
+        grown = self.prepare(node)
+        start = dict(self.env)
+        kept = set(self.ignored)
+        self.ignored |= grown
+        self.out.append(self.range(node, over, pairs, only))
+        self.ignored = kept
+        after = self.env
+        for key in sorted(grown):
+            before, self.env = start[key], {**start, key: Static("")}
+            sink, self.sink = self.sink, key
+            try:
+                made = self.range(node, over, pairs, only)
+            finally:
+                self.sink = sink
+            after[key] = self.concat((before, Rope([made])))
+        self.env = after
+
+    def range(self, node: jinja.For, over: Listing, pairs: bool, only: Filtered | None) -> Range:
+        targets = [name.name for name in node.target.items] if isinstance(node.target, jinja.Tuple) else []
+        word = node.target.name if isinstance(node.target, jinja.Name) else "item"
+        if over.mapping:
+            index, item = self.fresh(targets[0] if targets else word), self.fresh(targets[1] if targets else "value")
+        else:
+            index, item = self.fresh("i"), self.fresh(word)
+        at, count = Expr(index), call("len", over.expr)
+        found = element(over.kind, Expr(item))
+        with self.inside(TRUE) as (out, _):
+            self.known = [cond for cond in self.known if not cond.names() & self.mutable_names]
+            if over.mapping:
+                counter = Expr(self.fresh("n"))
+                position, last = counter, call("eq", call("len", call("printf", string("%*sx"), counter, EMPTY)), count)
+                value: Value = ListOf((Str(at), found)) if pairs else Str(at)
+            else:
+                position, last = at, call("eq", call("len", call("slice", over.expr, at)), number(1))
+                value = found
+                if over.backwards:
+                    place = call("len", call("slice", call("slice", over.expr, at), number(1)))
+                    out.append(Declare(item, call("index", over.expr, place)))
+            if over.kind == "message":
+                self.speakers = [*self.speakers, item]
+            loop = Loop(Int(((position, 1),)), call("eq", position, number(0)), last, Int(((count, 1),)), over)
+            body: Callable[[], None] = lambda: self.iteration(node, value, loop)  # noqa: E731
+            if only is None:
+                body()
+            else:
+                odd = Unknown("the place of an element of a filtered list")
+                body = lambda: self.iteration(node, value, odd)  # noqa: E731
+                self.branch(only.test(value), body, lambda: None)
+            env = self.env
+        if over.kind == "message":
+            self.speakers = self.speakers[:-1]
+        for key, entry in env.items():
+            if "." in key:
+                self.env[key] = entry
+        if any(isinstance(child, Print) and child.said for child in walk(out)) and not over.backwards:
+            out = _cut(out, negated(both(CONTINUED, last)))
+        if over.mapping and any(counter.text in _names(child) for child in walk(out)):
+            self.out.append(Declare(counter.text, number(0)))
+            out.append(Set(counter.text, call("len", call("printf", string("%*sx"), counter, EMPTY))))
+        return Range(index, "$_" if over.backwards else item, over.expr, out)
+
+    def prepare(self, node: jinja.For) -> set[str]:
+        """Make variables of what the loop assigns; the texts that it only adds to are returned."""
+        grown, changed = set(), {}
+        for statement in node.find_all(jinja.Assign):
+            target = statement.target
+            if isinstance(target, jinja.NSRef) and isinstance(self.env.get(target.name), Namespace):
+                key = f"{self.env[target.name].name}.{target.attr}"  # type: ignore[attr-defined]
+                changed.setdefault(key, []).append(statement)
+        for key, statements in changed.items():
+            if key in self.mutable or key in self.ignored or key == self.sink:
+                continue
+            reads = sum(
+                isinstance(found.node, jinja.Name) and f"{found.node.name}.{found.attr}" == key
+                for found in node.find_all(jinja.Getattr)
+            )
+            text = self.kind(self.env.get(key, NOTHING)) == "text"
+            if text and reads == len(statements) and all(_appended(s.node, key) is not None for s in statements):
+                grown.add(key)
+            else:
+                self.make_mutable(key)
+        return grown
+
+    def make_mutable(self, key: str) -> None:
+        value = self.env.get(key, NOTHING)
+        if isinstance(value, Choice) and self.pure(value) is None:
+            value = Unknown(f"{key} has values of several kinds")
+        kind, expr = self.kind(value), self.pure(value)
+        if isinstance(value, Static) and (value.value is None or isinstance(value.value, Undefined)):
+            kind, expr = "maybe", EMPTY
+        if not kind or expr is None:
+            self.env[key] = Unknown(f"{key} changes in a loop, and is neither text nor number")
+            self.mutable[key] = ("", "")
+            return
+        name = self.declare(key.replace(".", "_").removeprefix("ns_"), expr)
+        self.mutable[key] = (name, kind)
+        self.mutable_names.add(name)
+        self.env[key] = self.of_kind(kind, Expr(name))
+
+    # --- assignments ------------------------------------------------------------------------------------------------
+
+    def assign(self, node: jinja.Assign) -> None:
+        target = node.target
+        if isinstance(target, jinja.NSRef):
+            space = self.env.get(target.name)
+            if not isinstance(space, Namespace):
+                raise CannotDerive(f"{target.name} is no namespace")
+            key = f"{space.name}.{target.attr}"
+            if key == self.sink:
+                added = _appended(node.node, key)
+                assert added is not None
+                sink, self.sink = self.sink, ""
+                for part in added:
+                    self.write(self.value(part))
+                self.sink = sink
+            elif key in self.ignored:
+                pass
+            elif key in self.mutable:
+                self.change(key, self.value(node.node))
+            else:
+                self.env[key] = self.value(node.node)
+            return
+        if isinstance(target, jinja.Name) and _makes_namespace(node.node):
+            for key in [key for key in self.env if key.startswith(f"{target.name}.")]:
+                del self.env[key]
+                self.mutable.pop(key, None)
+            for argument in node.node.kwargs:
+                self.env[f"{target.name}.{argument.key}"] = self.value(argument.value)
+            self.env[target.name] = Namespace(target.name)
+            return
+        value = self.value(node.node)
+        if isinstance(target, jinja.Name) and isinstance(value, Choice) and self.kind(value) == "text":
+            value = self.variable(target.name, value)
+        self.bind(target, value)
+
+    def variable(self, name: str, value: Choice) -> Value:
+        """A variable of Go's for a text that is one or another."""
+        kept = self.env
+        self.env = dict(kept)
+        self.branch(
+            value.cond,
+            lambda: self.env.__setitem__(name, value.yes),
+            lambda: self.env.__setitem__(name, value.no),
+        )
+        made, self.env = self.env[name], kept
+        return made
+
+    def change(self, key: str, value: Value) -> None:
+        name, kind = self.mutable[key]
+        if not name:
+            return
+        expr = self.pure(value)
+        if isinstance(value, Static) and kind == "maybe" and not value.value:
+            expr = EMPTY
+        fits = self.kind(value) == kind or (kind == "maybe" and self.kind(value) in ("text", "maybe", "record"))
+        if isinstance(value, Choice) and self.kind(value) and expr is None:
+            self.branch(value.cond, lambda: self.change(key, value.yes), lambda: self.change(key, value.no))
+            return
+        if (expr is None or not fits) and not (expr is not None and expr == EMPTY):
+            self.poison(name, value.why if isinstance(value, Unknown) else f"{key} has values of several kinds")
+            return
+        assert expr
+        self.out.append(self.set(name, expr))
+
+    def bind(self, target: Any, value: Value) -> None:
+        if isinstance(target, jinja.Name):
+            self.env[target.name] = value
+        elif isinstance(target, jinja.Tuple) and isinstance(value, ListOf) and len(value.items) == len(target.items):
+            for part, item in zip(target.items, value.items, strict=True):
+                self.bind(part, item)
+        else:
+            raise CannotDerive(f"an assignment on line {target.lineno}")
+
+    def called(self, macro: Macro, args: list[Value], named: dict[str, Value]) -> Value:
+        node = macro.node
+        if macro.depth[0] >= MAX_DEPTH:
+            return Unknown(f"macro {node.name} calls itself")
+        names = [argument.name for argument in node.args]
+        given = dict(zip(names, args, strict=False)) | named
+        defaults = dict(zip(names[len(names) - len(node.defaults) :], node.defaults, strict=True))
+        kept = self.env
+        self.env = dict(kept)
+        for name in names:
+            self.env[name] = given.get(name) or (self.value(defaults[name]) if name in defaults else NOTHING)
+        macro.depth[0] += 1
+        try:
+            return self.rope(lambda: self.block(node.body))
+        finally:
+            macro.depth[0] -= 1
+            self.env = {**kept, **{key: value for key, value in self.env.items() if "." in key and key in kept}}
+
+
+def _appended(node: Any, key: str) -> list[Any] | None:
+    """What is added to a text, where that is all that an assignment does."""
+    if isinstance(node, jinja.Concat):
+        first, *rest = node.nodes
+        return rest if _is(first, key) else None
+    if isinstance(node, jinja.Add):
+        if _is(node.left, key):
+            return [node.right]
+        before = _appended(node.left, key)
+        return None if before is None else [*before, node.right]
+    return None
+
+
+def _makes_namespace(node: Any) -> bool:
+    return isinstance(node, jinja.Call) and isinstance(node.node, jinja.Name) and node.node.name == "namespace"
+
+
+def _is(node: Any, key: str) -> bool:
+    return isinstance(node, jinja.Getattr) and isinstance(node.node, jinja.Name) and f"{node.node.name}.{node.attr}" == key
+
+
+def _names(node: Node) -> set[str]:
+    match node:
+        case Print() | Template() | Declare() | Set():
+            return node.expr.names()
+        case If():
+            return node.cond.names()
+        case Range():
+            return node.over.names()
+    return set()
+
+
+def _visible(nodes: Nodes) -> bool:
+    return any(isinstance(node, Text | Print | Template) for node in walk(nodes))
+
+
+def _said(node: Node) -> bool:
+    return any(isinstance(child, Print) and child.said for child in walk([node]))
+
+
+def _cut(nodes: Nodes, guard: Expr) -> Nodes:
+    """With what comes after the answer left out where the prompt goes on with it."""
+    at = max((at for at, node in enumerate(nodes) if _said(node)), default=-1)
+    if at < 0:
+        return nodes
+    node, rest = nodes[at], nodes[at + 1 :]
+    if isinstance(node, If):
+        node = If(node.cond, _cut(node.body, guard), _cut(node.other, guard))
+    return [*nodes[:at], node, *([If(guard, rest)] if _visible(rest) else rest)]
+
+
+def _ended(nodes: Nodes) -> Nodes:
+    """With nothing after the messages where the prompt goes on with the last one."""
+    at = max((at for at, node in enumerate(nodes) if isinstance(node, Range) and _said(node)), default=len(nodes))
+    rest = _given(nodes[at + 1 :], negated(CONTINUED))
+    return [*nodes[: at + 1], *([If(negated(CONTINUED), rest)] if _visible(rest) else [])]
+
+
+def _given(nodes: Nodes, cond: Expr) -> Nodes:
+    """Where a condition is known to hold."""
+    kept: Nodes = []
+    for node in nodes:
+        if isinstance(node, If) and node.cond == cond:
+            kept += _given(node.body, cond)
+        elif isinstance(node, If) and node.cond == negated(cond):
+            kept += _given(node.other, cond)
+        else:
+            kept.append(node)
+    return kept
