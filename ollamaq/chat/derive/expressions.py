@@ -375,7 +375,18 @@ class Expressions(Strings):
                         return cond
                 return either(*conds)  # type: ignore[arg-type]
             case Record() if isinstance(left, Static):
-                return self.defined(self.attribute(right, str(left.value)))  # type: ignore[no-any-return]
+                return self.defined(self.item(right, left))
+            case Listing(mapping=False, kind="string") if self.kind(left) == "text":
+                text = self.text(left)
+
+                def make() -> Value:
+                    name, item = self.declare("listed", FALSE), self.fresh("item")
+                    found: Nodes = [If(call("eq", Expr(item), text), [Set(name, TRUE)])]
+                    self.out.append(Range(self.fresh("_"), item, right.expr, found))
+                    return Truth(Expr(name))
+
+                listed = self.remembered(f"in {right.expr}", text, make)
+                return self.truth(listed)
             case DictOf():
                 return self.contained(left, ListOf(tuple(key for key, _ in right.items)))
             case Static(value=str()) if isinstance(left, Static):
@@ -467,6 +478,12 @@ class Expressions(Strings):
         if isinstance(of, Unknown):
             return of
         if isinstance(key, Static) and isinstance(key.value, str):
+            match of:
+                case Record():
+                    field = SHAPES[of.kind].get(key.value)
+                    return field(of.expr) if field else NOTHING
+                case DictOf():
+                    return next((value for name, value in of.items if name == key), NOTHING)
             return self.attribute(of, key.value)
         match of:
             case ListOf() if isinstance(key, Static) and isinstance(key.value, int):
@@ -493,18 +510,13 @@ class Expressions(Strings):
             case Unknown():
                 return of
             case Record():
-                if name in ("get", "items", "keys", "values"):
-                    return Method(of, name)
-                field = SHAPES[of.kind].get(name)
-                return field(of.expr) if field else NOTHING
+                return Method(of, name) if hasattr(dict, name) else self.item(of, Static(name))
             case Namespace():
                 return self.env.get(f"{of.name}.{name}", NOTHING)
             case Loop():
                 return self.loop_attribute(of, name)
             case DictOf():
-                if name in ("get", "items", "keys", "values"):
-                    return Method(of, name)
-                return next((value for key, value in of.items if key == Static(name)), NOTHING)
+                return Method(of, name) if hasattr(dict, name) else self.item(of, Static(name))
             case Listing() | ListOf():
                 if name in ("get", "items", "keys", "values", "append", "pop"):
                     return Method(of, name)
@@ -518,9 +530,7 @@ class Expressions(Strings):
                 return NOTHING
             case Json():
                 return Method(of, name) if name in ("items", "get", "keys") else Unknown(f"{name} of an argument")
-        if self.kind(of) == "text":
-            return Method(of, name)
-        return NOTHING
+        return Method(of, name) if self.kind(of) == "text" and hasattr(str, name) else NOTHING
 
     def loop_attribute(self, loop: Loop, name: str) -> Value:
         match name:

@@ -56,6 +56,7 @@ from ollamaq.chat.derive.values import (
     Truth,
     Undefined,
     Unknown,
+    UNDEFINED,
     Value,
     choice,
     condition_of,
@@ -300,7 +301,14 @@ class Translator(Expressions):
                     assert expr
                     out.append(self.set(name, expr))
             return self.of_kind(kinds[0], Expr(name))
-        for value, out in (yes, no):
+        for at, ((value, out), (other, _)) in enumerate(((yes, no), (no, yes))):
+            if kinds[at] and exprs[at] is not None and isinstance(other, Static) and other.value in (None, UNDEFINED):
+                name = self.declare(key, self.zero(kinds[at]))
+                expr = exprs[at]
+                assert expr
+                out.append(self.set(name, expr))
+                made = self.of_kind(kinds[at], Expr(name))
+                return choice(self.stable(cond), *((made, other) if at == 0 else (other, made)))
             lost = self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}
             if lost:
                 return Unknown(f"{key} is made of what is known in one branch only")
@@ -444,6 +452,7 @@ class Translator(Expressions):
             if isinstance(target, jinja.NSRef) and isinstance(self.env.get(target.name), Namespace):
                 key = f"{self.env[target.name].name}.{target.attr}"  # type: ignore[attr-defined]
                 changed.setdefault(key, []).append(statement)
+        appended = {key for key, found in changed.items() if all(_appended(s.node, key) is not None for s in found)}
         for key, statements in changed.items():
             if key in self.mutable or key in self.ignored or key == self.sink:
                 continue
@@ -452,7 +461,7 @@ class Translator(Expressions):
                 for found in node.find_all(jinja.Getattr)
             )
             text = self.kind(self.env.get(key, NOTHING)) == "text"
-            if text and reads == len(statements) and all(_appended(s.node, key) is not None for s in statements):
+            if text and reads == len(statements) and len(appended) == len(changed):
                 grown.add(key)
             else:
                 self.make_mutable(key)
