@@ -26,9 +26,7 @@ class Expr:
 
     def names(self) -> set[str]:
         """The variables that it reads."""
-        return {
-            name for atom in self.atoms if not atom.startswith('"') for name in re.findall(r"\$[A-Za-z_]\w*", atom)
-        }
+        return {name for atom in self.atoms if not atom.startswith('"') for name in re.findall(r"\$[A-Za-z_]\w*", atom)}
 
 
 TRUE, FALSE, EMPTY = Expr("true"), Expr("false"), Expr('""')
@@ -314,9 +312,7 @@ class _Writer:
     def literal(self, text: str) -> None:
         """Text as it is, but for what a Modelfile would lose and a template take for something else."""
         for at, part in enumerate(re.split(r'(\{\{|"""|[^\x20-\x7e\n\t]+)', text)):
-            if at % 2 and not (part.isprintable() and part[0] > "~"):
-                self.action(quoted(part), inline=True)
-            elif not self.text and part[:1].isspace():
+            if (at % 2 and not (part.isprintable() and part[0] > "~")) or (not self.text and part[:1].isspace()):
                 self.action(quoted(part), inline=True)
             else:
                 self.text += part

@@ -20,7 +20,8 @@ ANY = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}{{ template "json string" . }}
 {{- else if eq $type "map[string]interface {}" }}{{ template "json arguments" . }}
-{{- else if eq $type "[]interface {}" }}[{{ range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "json" $item }}{{ end }}]
+{{- else if eq $type "[]interface {}" }}[
+  {{- range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "json" $item }}{{ end }}]
 {{- else }}{{ json . }}{{ end }}"""
 MAPPING = """{
 {{- $first := true }}
@@ -33,11 +34,14 @@ PROPERTIES = """{
   {{- template "json string" $key }}: {{ template "json property" $item }}{{ end }}}"""
 PROPERTY = """{
 {{- $next := "" }}
-{{- if .AnyOf }}"anyOf": [{{ range $at, $item := .AnyOf }}{{ if $at }}, {{ end }}{{ template "json property" $item }}{{ end }}]{{ $next = ", " }}{{ end }}
+{{- if .AnyOf }}"anyOf": [
+  {{- range $at, $item := .AnyOf }}{{ if $at }}, {{ end }}{{ template "json property" $item }}{{ end }}]
+  {{- $next = ", " }}{{ end }}
 {{- if .Type }}{{ $next }}"type": {{ if eq (len .Type) 1 }}{{ template "json string" (index .Type 0) }}
   {{- else }}{{ template "json strings" .Type }}{{ end }}{{ $next = ", " }}{{ end }}
 {{- if .Items }}{{ $next }}"items": {{ template "json schema" .Items }}{{ $next = ", " }}{{ end }}
-{{- if .Properties }}{{ $next }}"properties": {{ template "json properties" .Properties.ToMap }}{{ $next = ", " }}{{ end }}
+{{- if .Properties }}{{ $next }}"properties": {{ template "json properties" .Properties.ToMap }}
+  {{- $next = ", " }}{{ end }}
 {{- if .Required }}{{ $next }}"required": {{ template "json strings" .Required }}{{ $next = ", " }}{{ end }}
 {{- if .Enum }}{{ $next }}"enum": {{ template "json" .Enum }}{{ $next = ", " }}{{ end }}
 {{- if .Description }}{{ $next }}"description": {{ template "json string" .Description }}{{ end }}}"""
@@ -47,8 +51,9 @@ SCHEMA = """
 {{- if .type }}"type": {{ template "json" .type }}{{ $next = ", " }}{{ end }}
 {{- if .items }}{{ $next }}"items": {{ template "json schema" .items }}{{ $next = ", " }}{{ end }}
 {{- if .properties }}{{ $next }}"properties": {
-  {{- $after := "" }}{{ range $key, $item := .properties }}{{ $after }}{{ template "json string" $key }}: {{ template "json schema" $item }}
-  {{- $after = ", " }}{{ end }}}{{ $next = ", " }}{{ end }}
+  {{- $after := "" }}{{ range $key, $item := .properties }}{{ $after }}
+    {{- template "json string" $key }}: {{ template "json schema" $item }}
+    {{- $after = ", " }}{{ end }}}{{ $next = ", " }}{{ end }}
 {{- if .required }}{{ $next }}"required": {{ template "json" .required }}{{ $next = ", " }}{{ end }}
 {{- if .enum }}{{ $next }}"enum": {{ template "json" .enum }}{{ $next = ", " }}{{ end }}
 {{- if .description }}{{ $next }}"description": {{ template "json string" .description }}{{ $next = ", " }}{{ end }}
@@ -71,8 +76,10 @@ STR = """
 REPR = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}'{{ . }}'{{ else if eq $type "map[string]interface {}" }}{
-  {{- $next := "" }}{{ range $key, $item := . }}{{ $next }}'{{ $key }}': {{ template "repr" $item }}{{ $next = ", " }}{{ end }}}
-{{- else if eq $type "[]interface {}" }}[{{ range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "repr" $item }}{{ end }}]
+  {{- $next := "" }}{{ range $key, $item := . }}{{ $next }}'{{ $key }}': {{ template "repr" $item }}
+    {{- $next = ", " }}{{ end }}}
+{{- else if eq $type "[]interface {}" }}[
+  {{- range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "repr" $item }}{{ end }}]
 {{- else if eq $type "bool" }}{{ if . }}True{{ else }}False{{ end }}
 {{- else if eq $type "<nil>" }}None{{ else }}{{ json . }}{{ end }}"""
 

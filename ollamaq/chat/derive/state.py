@@ -11,11 +11,14 @@ from ollamaq.chat.derive.go import (
     Declare,
     Expr,
     Nodes,
+    Range,
     Set,
     both,
     either,
     negated,
     number,
+    read_names,
+    walk,
 )
 from ollamaq.chat.derive.values import (
     NONE,
@@ -90,7 +93,7 @@ class State:
         self._hear(found, expr)
         return found
 
-    def set(self, name: str, expr: Expr) -> Set:
+    def put(self, name: str, expr: Expr) -> Set:
         self.known = [cond for cond in self.known if name not in cond.names()]
         self._hear(name, expr)
         return Set(name, expr)
@@ -226,8 +229,6 @@ class State:
             case Choice():
                 return value.cond.names() | self.names_of(value.yes) | self.names_of(value.no)
             case Rope():
-                from ollamaq.chat.derive.go import Range, read_names, walk
-
                 inner = {n.name for n in walk(value.nodes) if isinstance(n, Declare)}
                 inner |= {v for n in walk(value.nodes) if isinstance(n, Range) for v in (n.index, n.item)}
                 return read_names(value.nodes) - inner

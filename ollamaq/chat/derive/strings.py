@@ -23,6 +23,7 @@ from ollamaq.chat.derive.go import (
     either,
     number,
     string,
+    walk,
 )
 from ollamaq.chat.derive.state import CannotDerive, State
 from ollamaq.chat.derive.values import (
@@ -31,6 +32,7 @@ from ollamaq.chat.derive.values import (
     Int,
     Json,
     Listing,
+    ListOf,
     Record,
     Rope,
     Split,
@@ -45,7 +47,19 @@ from ollamaq.chat.derive.values import (
 
 SPACES = [c for c in map(chr, range(0x3001)) if c.isspace()]
 """What Python's ``strip`` takes away."""
-SAFE = {"strip", "lstrip", "rstrip", "startswith", "endswith", "replace", "lower", "upper", "title", "capitalize", "split"}
+SAFE = {
+    "strip",
+    "lstrip",
+    "rstrip",
+    "startswith",
+    "endswith",
+    "replace",
+    "lower",
+    "upper",
+    "title",
+    "capitalize",
+    "split",
+}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 LONG = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
 
@@ -96,7 +110,7 @@ class Strings(State):
                 for side in (value.yes, value.no):
                     self.out = []
                     expr = self.text(side)
-                    self.out.append(self.set(name, expr))
+                    self.out.append(self.put(name, expr))
                     results.append(self.out)
                 self.out = kept
                 self.out.append(If(value.cond, *results))
@@ -115,9 +129,9 @@ class Strings(State):
         def one(node: Node) -> Nodes:
             match node:
                 case Text():
-                    return [self.set(name, call("print", Expr(name), string(node.text)))]
+                    return [self.put(name, call("print", Expr(name), string(node.text)))]
                 case Print():
-                    return [self.set(name, call("print", Expr(name), node.expr))]
+                    return [self.put(name, call("print", Expr(name), node.expr))]
                 case If():
                     return [If(node.cond, taken(node.body), taken(node.other))]
                 case Range():
@@ -175,9 +189,8 @@ class Strings(State):
             expr = self.text(of)
             check = self.begins if name == "startswith" else self.ends
             return truth_value(self.simplified(either(*(check(expr, option) for option in options))))
-        if name == "split" and given and isinstance(given[0], str) and given[1:] in ([], [1], [-1]):
-            if given[0] and not _bordered(given[0]):
-                return Split(self.text(of), given[0], given[1:] == [1])
+        if name == "split" and given[1:] in ([], [1], [-1]) and given[0] and not _bordered(str(given[0])):
+            return Split(self.text(of), str(given[0]), given[1:] == [1])
         if name == "replace" and len(given) == 2 and given[0] and not _bordered(given[0]):
             return self.replaced(of, given[0], given[1])
         return Unknown(f".{name}()")
@@ -187,8 +200,6 @@ class Strings(State):
             return Unknown(f".{name}()")
         made = getattr(text, name)(*given)
         if isinstance(made, list):
-            from ollamaq.chat.derive.values import ListOf
-
             return ListOf(tuple(Static(piece) for piece in made))
         return Static(made)
 
@@ -246,9 +257,9 @@ class Strings(State):
             subject = self.variable_of(of.expr, "text")
             name = self.declare({0: "before", -1: "after"}.get(at, "rest"), subject)
             found: dict[int, Callable[[Expr, Expr], Nodes]] = {
-                0: lambda at, rest: [self.set(name, call("slice", subject, number(0), at)), Break()],
-                -1: lambda at, rest: [self.set(name, call("slice", rest, size))],
-                1: lambda at, rest: [self.set(name, call("slice", rest, size)), Break()],
+                0: lambda at, rest: [self.put(name, call("slice", subject, number(0), at)), Break()],
+                -1: lambda at, rest: [self.put(name, call("slice", rest, size))],
+                1: lambda at, rest: [self.put(name, call("slice", rest, size)), Break()],
             }
             self.out.append(self.search(subject, of.separator, found[at]))
             return Str(Expr(name))
@@ -269,7 +280,9 @@ class Strings(State):
             subject = Expr(name)
             for wanted, of_end in ((left, False), (right, True)):
                 if wanted:
-                    self.out.append(Range(self.fresh("_"), "", call("len", subject), self._stripping(name, of_end, characters)))
+                    self.out.append(
+                        Range(self.fresh("_"), "", call("len", subject), self._stripping(name, of_end, characters))
+                    )
             return Str(subject)
 
         return self.remembered(f"strip {left} {right} {characters!r}", expr, make)
@@ -287,7 +300,7 @@ class Strings(State):
             rest = call("slice", subject, number(0), cut) if of_end else call("slice", subject, number(size))
             enough = subject if size == 1 else call("ge", call("len", subject), number(size))
             cond = both(enough, call("eq", piece, *map(string, wanted)))
-            nodes = [If(cond, [self.set(name, rest)], nodes)]
+            nodes = [If(cond, [self.put(name, rest)], nodes)]
         return nodes
 
     def replaced(self, of: Value, old: str, new: str) -> Value:
@@ -296,10 +309,11 @@ class Strings(State):
         def make() -> Value:
             subject = self.variable_of(expr, "text")
             name, done = self.declare("replaced", EMPTY), self.declare("done", number(0))
+
             def found(at: Expr, rest: Expr) -> Nodes:
                 past = call("len", call("printf", string("%*s" + "x" * len(old.encode())), at, EMPTY))
                 kept = call("slice", subject, Expr(done), at)
-                return [self.set(name, call("print", Expr(name), kept, string(new))), self.set(done, past)]
+                return [self.put(name, call("print", Expr(name), kept, string(new))), self.put(done, past)]
 
             self.out.append(self.search(subject, old, found))
             return Str(call("print", Expr(name), call("slice", subject, Expr(done))))
@@ -323,7 +337,10 @@ class Strings(State):
         return self.concat(tuple(pieces))
 
     def _directive(self, day: Expr, directive: str) -> Value:
-        part = lambda start, end: call("slice", day, number(start), number(end))  # noqa: E731
+
+        def part(start: int, end: int) -> Expr:
+            return call("slice", day, number(start), number(end))
+
         match directive:
             case "%Y":
                 return Str(part(0, 4))
@@ -348,3 +365,12 @@ class Strings(State):
 def _bordered(text: str) -> bool:
     """Whether occurrences could overlap."""
     return any(text[:size] == text[-size:] for size in range(1, len(text)))
+
+
+def woven(value: Value) -> bool:
+    """Whether other templates write parts of a text."""
+    if isinstance(value, Choice):
+        return woven(value.yes) or woven(value.no)
+    if isinstance(value, Concat):
+        return any(woven(part) for part in value.parts)
+    return isinstance(value, Rope) and any(isinstance(node, Template) for node in walk(value.nodes))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 from jinja2 import nodes as jinja
 
-from ollamaq.chat.derive.expressions import Expressions, _woven
+from ollamaq.chat.derive.expressions import Expressions
 from ollamaq.chat.derive.go import (
     EMPTY,
     FALSE,
@@ -34,9 +34,11 @@ from ollamaq.chat.derive.go import (
 )
 from ollamaq.chat.derive.shapes import SHAPES, element
 from ollamaq.chat.derive.state import CannotDerive, Raised
+from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
+    UNDEFINED,
     Choice,
     Concat,
     DictOf,
@@ -56,7 +58,6 @@ from ollamaq.chat.derive.values import (
     Truth,
     Undefined,
     Unknown,
-    UNDEFINED,
     Value,
     choice,
     condition_of,
@@ -151,8 +152,7 @@ class Translator(Expressions):
             case Static():
                 self.out.append(Text(str(value.value)))
             case Str(expr=expr) if expr.text == "print" and expr.args:
-                for part in expr.args:
-                    self.out.append(self.printed(part))
+                self.out.extend(self.printed(piece) for piece in expr.args)
             case Str():
                 self.out.append(self.printed(value.expr))
             case Int():
@@ -229,7 +229,7 @@ class Translator(Expressions):
         if cond in (TRUE, FALSE):
             (yes if cond == TRUE else no)()
             return
-        results = []
+        results: list[tuple[Nodes, dict[str, Value]] | None] = []
         for when, run in ((cond, yes), (negated(cond), no)):
             try:
                 with self.inside(when) as (out, env):
@@ -238,16 +238,16 @@ class Translator(Expressions):
                 results.append((out, env))
             except Raised:
                 results.append(None)
-        if results == [None, None]:
+        held, failed = results
+        if held and failed:
+            self.join(cond, *held, *failed)
+            return
+        only = held or failed
+        if only is None:
             raise Raised
-        for at, when in ((0, negated(cond)), (1, cond)):
-            if results[at] is None:
-                out, self.env = results[1 - at]  # type: ignore[misc]
-                self.out.extend(out)
-                self.assume(when)
-                return
-        (out, env), (out_no, env_no) = results  # type: ignore[misc]
-        self.join(cond, out, env, out_no, env_no)
+        out, self.env = only
+        self.out.extend(out)
+        self.assume(cond if held else negated(cond))
 
     @contextmanager
     def inside(self, cond: Expr) -> Iterator[tuple[Nodes, dict[str, Value]]]:
@@ -264,9 +264,7 @@ class Translator(Expressions):
             changed = {node.name for node in walk(out) if isinstance(node, Set)}
             self.known = [cond for cond in self.known if not cond.names() & changed]
 
-    def join(
-        self, cond: Expr, out: Nodes, env: dict[str, Value], out_no: Nodes, env_no: dict[str, Value]
-    ) -> None:
+    def join(self, cond: Expr, out: Nodes, env: dict[str, Value], out_no: Nodes, env_no: dict[str, Value]) -> None:
         before = self.env
         merged: dict[str, Value] = {}
         for key in [*env, *(key for key in env_no if key not in env)]:
@@ -290,7 +288,13 @@ class Translator(Expressions):
             return Truth(cond if conds[0] == TRUE else negated(cond))
         if kinds[0] and kinds[0] == kinds[1] and exprs[0] is not None and exprs[1] is not None:
             unchanged = [before is not None and (value is before or value == before) for value, _ in (yes, no)]
-            at = 1 if unchanged[1] or isinstance(no[0], Static) else 0 if unchanged[0] or isinstance(yes[0], Static) else 1
+            at = (
+                1
+                if unchanged[1] or isinstance(no[0], Static)
+                else 0
+                if unchanged[0] or isinstance(yes[0], Static)
+                else 1
+            )
             free = unchanged[at] or isinstance((yes, no)[at][0], Static)
             start = exprs[at] if free else self.zero(kinds[0])
             assert start
@@ -299,14 +303,14 @@ class Translator(Expressions):
                 if not (free and place == at):
                     expr = exprs[place]
                     assert expr
-                    out.append(self.set(name, expr))
+                    out.append(self.put(name, expr))
             return self.of_kind(kinds[0], Expr(name))
         for at, ((value, out), (other, _)) in enumerate(((yes, no), (no, yes))):
             if kinds[at] and exprs[at] is not None and isinstance(other, Static) and other.value in (None, UNDEFINED):
                 name = self.declare(key, self.zero(kinds[at]))
                 expr = exprs[at]
                 assert expr
-                out.append(self.set(name, expr))
+                out.append(self.put(name, expr))
                 made = self.of_kind(kinds[at], Expr(name))
                 return choice(self.stable(cond), *((made, other) if at == 0 else (other, made)))
             lost = self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}
@@ -316,7 +320,7 @@ class Translator(Expressions):
 
     def expr_in(self, value: Value, out: Nodes) -> Expr | None:
         """The expression that a value is at the end of a branch."""
-        if self.kind(value) == "text" and not _woven(value):
+        if self.kind(value) == "text" and not woven(value):
             kept, self.out = self.out, out
             try:
                 return self.text(value)
@@ -343,13 +347,13 @@ class Translator(Expressions):
             case ListOf():
                 self.unrolled(node, [(TRUE, item) for item in over.items])
             case Items(of=Record(kind=kind, expr=expr)) | Record(kind=kind, expr=expr):
-                pairs = []
+                fields: list[tuple[Expr, Value]] = []
                 for key, field in SHAPES[kind].items():
                     value = field(expr)
                     cond = value.cond if isinstance(value, Choice) else TRUE
                     pair = ListOf((Static(key), value.yes if isinstance(value, Choice) else value))
-                    pairs.append((cond, pair if isinstance(over, Items) else Static(key)))
-                self.unrolled(node, pairs)
+                    fields.append((cond, pair if isinstance(over, Items) else Static(key)))
+                self.unrolled(node, fields)
             case Items(of=DictOf(items=pairs)):
                 self.unrolled(node, [(TRUE, ListOf(pair)) for pair in pairs])
             case Items(of=Listing() as listing) if listing.mapping:
@@ -401,7 +405,11 @@ class Translator(Expressions):
         self.env = after
 
     def range(self, node: jinja.For, over: Listing, pairs: bool, only: Filtered | None) -> Range:
-        targets = [name.name for name in node.target.items] if isinstance(node.target, jinja.Tuple) else []
+        targets = (
+            [name.name for name in node.target.items if isinstance(name, jinja.Name)]
+            if isinstance(node.target, jinja.Tuple)
+            else []
+        )
         word = node.target.name if isinstance(node.target, jinja.Name) else "item"
         if over.mapping:
             index, item = self.fresh(targets[0] if targets else word), self.fresh(targets[1] if targets else "value")
@@ -446,7 +454,8 @@ class Translator(Expressions):
 
     def prepare(self, node: jinja.For) -> set[str]:
         """Make variables of what the loop assigns; the texts that it only adds to are returned."""
-        grown, changed = set(), {}
+        grown: set[str] = set()
+        changed: dict[str, list[jinja.Assign]] = {}
         for statement in node.find_all(jinja.Assign):
             target = statement.target
             if isinstance(target, jinja.NSRef) and isinstance(self.env.get(target.name), Namespace):
@@ -546,7 +555,7 @@ class Translator(Expressions):
             self.poison(name, value.why if isinstance(value, Unknown) else f"{key} has values of several kinds")
             return
         assert expr
-        self.out.append(self.set(name, expr))
+        self.out.append(self.put(name, expr))
 
     def bind(self, target: Any, value: Value) -> None:
         if isinstance(target, jinja.Name):
@@ -589,12 +598,14 @@ def _appended(node: Any, key: str) -> list[Any] | None:
     return None
 
 
-def _makes_namespace(node: Any) -> bool:
+def _makes_namespace(node: Any) -> TypeGuard[jinja.Call]:
     return isinstance(node, jinja.Call) and isinstance(node.node, jinja.Name) and node.node.name == "namespace"
 
 
 def _is(node: Any, key: str) -> bool:
-    return isinstance(node, jinja.Getattr) and isinstance(node.node, jinja.Name) and f"{node.node.name}.{node.attr}" == key
+    return (
+        isinstance(node, jinja.Getattr) and isinstance(node.node, jinja.Name) and f"{node.node.name}.{node.attr}" == key
+    )
 
 
 def _names(node: Node) -> set[str]:
