@@ -41,6 +41,7 @@ from ollamaq.chat.derive.values import (
     Macro,
     Method,
     Namespace,
+    Pieces,
     Record,
     Rope,
     Split,
@@ -103,7 +104,7 @@ class Conditions(Numbers):
                 return TRUE if value.value else FALSE
             case Truth():
                 return self.simplified(value.cond)
-            case Str() | Json() | Listing():
+            case Str() | Json() | Listing() | Pieces():
                 return self.simplified(value.expr)
             case Int():
                 return self.compared_ints("ne", value, Int(()))
@@ -265,6 +266,8 @@ class Conditions(Numbers):
 
                 listed = self.remembered(f"in {right.expr}", text, make)
                 return self.truth(listed)
+            case Pieces() | Split() if self.kind(left) == "text":
+                return self.listed(left, self.pieces_of(right) if isinstance(right, Split) else right)
             case DictOf():
                 return self.contained(left, ListOf(tuple(key for key, _ in right.items)))
             case Static(value=str()) if isinstance(left, Static):
@@ -315,7 +318,10 @@ class Conditions(Numbers):
                 return FALSE if cond is None else cond if test == "true" else negated(cond)
         if isinstance(value, Json):
             return self.json_passes(value, test)
-        is_text, is_list = kind == "text", isinstance(value, Listing | ListOf | Filtered | Split) and not is_map(value)
+        is_text, is_list = (
+            kind == "text",
+            isinstance(value, Listing | ListOf | Filtered | Split | Pieces) and not is_map(value),
+        )
         mapping = is_map(value)
         answers = {
             "string": is_text,

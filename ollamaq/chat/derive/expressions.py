@@ -41,7 +41,9 @@ from ollamaq.chat.derive.values import (
     Macro,
     Method,
     Namespace,
+    Pieces,
     Record,
+    Span,
     Split,
     Static,
     Str,
@@ -195,6 +197,8 @@ class Expressions(Written):
                 return element(of.kind, call("index", of.expr, self.sum_of(at)))
             case Filtered() if isinstance(key, Static) and key.value in (0, -1):
                 return self.found(of, last=key.value == -1)
+            case Pieces() if isinstance(key, Static) and isinstance(key.value, int):
+                return self.piece_at(of, key.value)
             case Split() if isinstance(key, Static) and isinstance(key.value, int):
                 return self.piece(of, key.value)
             case Static(value=str()) if isinstance(key, Static) and isinstance(key.value, int):
@@ -316,6 +320,9 @@ class Expressions(Written):
             return self.total(self.integer(left), self.integer(right), 1)
         if isinstance(left, ListOf) and isinstance(right, ListOf):
             return ListOf(left.items + right.items)
+        if kinds == ("texts", "texts"):
+            parts = (self.packed(side) if isinstance(side, ListOf) else side for side in (left, right))
+            return Pieces(self.text(self.concat(tuple(Str(part.expr) for part in parts if isinstance(part, Pieces)))))
         if "text" in kinds:
             if NONE in (left, right) or not all(
                 k == "text" or isinstance(v, Json | Static) for k, v in zip(kinds, (left, right), strict=True)
@@ -368,9 +375,19 @@ class Expressions(Written):
             numbers = range(*(arg.value for arg in args))  # type: ignore[attr-defined]
             if len(numbers) <= 64:
                 return ListOf(tuple(Static(value) for value in numbers))
+        if name == "range" and args and all(self.kind(arg) == "int" for arg in args):
+            return self.span([self.integer(arg) for arg in args])
         if name == "dict" and not args:
             return DictOf(tuple((Static(key), value) for key, value in named.items()))
         return Unknown(f"function {name}")
+
+    def span(self, args: list[Int]) -> Value:
+        start, stop = (Int(()), args[0]) if len(args) == 1 else args[:2]
+        step = args[2] if len(args) > 2 else Int((), 1)
+        if step not in (Int((), 1), Int((), -1)):
+            return Unknown("a range in steps")
+        ends = (stop, start) if step.constant == 1 else (start, stop)
+        return Span(start, self.integer(self.total(*ends, -1)), step.constant)
 
     def method(self, of: Value, name: str, args: list[Value]) -> Value:
         if isinstance(of, Unknown):

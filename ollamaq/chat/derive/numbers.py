@@ -18,9 +18,9 @@ from ollamaq.chat.derive.go import (
     number,
     string,
 )
+from ollamaq.chat.derive.lists import Lists
 from ollamaq.chat.derive.shapes import element
 from ollamaq.chat.derive.state import Raised
-from ollamaq.chat.derive.strings import Strings
 from ollamaq.chat.derive.values import (
     Choice,
     DictOf,
@@ -29,6 +29,8 @@ from ollamaq.chat.derive.values import (
     Json,
     Listing,
     ListOf,
+    Pieces,
+    Split,
     Static,
     Undefined,
     Unknown,
@@ -48,7 +50,7 @@ PYTHON: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class Numbers(Strings):
+class Numbers(Lists):
     """Sums, lengths and their comparisons."""
 
     def integer(self, value: Value) -> Int:
@@ -124,6 +126,13 @@ class Numbers(Strings):
                 return Static(len(value.items))
             case Listing() | Json():
                 return Int(((call("len", value.expr), 1),))
+            case Split():
+                return self.length(self.pieces_of(value))
+            case Pieces():
+                name = self.declare("count", number(0))
+                more = call("len", call("printf", string("%*sx"), Expr(name), EMPTY))
+                self.out += self.each_piece(value, "piece", lambda *_: [Set(name, more)])
+                return Int(((Expr(name), 1),))
             case Filtered():
                 key = f"count {value.base.expr} {value.test(element(value.base.kind, Expr('$x')))}"
                 if key not in self.cache:

@@ -27,11 +27,14 @@ from ollamaq.chat.derive.values import (
     Int,
     Json,
     Listing,
+    ListOf,
+    Pieces,
     Record,
     Rope,
     Static,
     Str,
     Truth,
+    Undefined,
     Value,
     condition_of,
 )
@@ -189,6 +192,12 @@ class State:
                 return f"record:{value.kind}"
             case Json():
                 return "json"
+            case Pieces():
+                return "texts"
+            case ListOf() if all(self.kind(item) == "text" for item in value.items):
+                return "texts"
+            case Choice(yes=Str(expr=expr), no=Static(value=None | Undefined())) if expr == value.cond:
+                return "maybe"
             case Choice():
                 kind = self.kind(value.yes)
                 return kind if kind == self.kind(value.no) else ""
@@ -209,6 +218,8 @@ class State:
                 return Record(of, expr)
             case "json":
                 return Json(expr)
+            case "texts":
+                return Pieces(expr)
         return Choice(expr, Str(expr), NONE)
 
     @staticmethod
@@ -218,7 +229,7 @@ class State:
     def names_of(self, value: Value) -> set[str]:
         """The variables that a value is made of."""
         match value:
-            case Str() | Record() | Listing() | Json():
+            case Str() | Record() | Listing() | Json() | Pieces():
                 return value.expr.names()
             case Truth():
                 return value.cond.names()

@@ -27,12 +27,14 @@ from ollamaq.chat.derive.go import (
 )
 from ollamaq.chat.derive.state import CannotDerive, State
 from ollamaq.chat.derive.values import (
+    SEPARATOR,
     Choice,
     Concat,
     Int,
     Json,
     Listing,
     ListOf,
+    Pieces,
     Record,
     Rope,
     Split,
@@ -81,8 +83,12 @@ class Strings(State):
                 return string(value.value)
             case Static(value=int()):
                 return number(value.value)
-            case Str() | Json() | Record():
+            case Str() | Json() | Record() | Pieces():
                 return value.expr
+            case ListOf() if all(self.kind(item) == "text" for item in value.items):
+                return self.pure(self.packed(value))
+            case Choice(cond=cond) if self.kind(value) == "maybe":
+                return cond
             case Listing(backwards=False):
                 return value.expr
             case Truth():
@@ -93,6 +99,11 @@ class Strings(State):
                 parts = [self.pure(part) for part in value.parts]
                 return None if None in parts else call("print", *(part for part in parts if part))
         return None
+
+    def packed(self, value: ListOf) -> Value:
+        """A list of texts as one."""
+        text = self.concat(tuple(part for item in value.items for part in (item, Static(SEPARATOR))))
+        return text if isinstance(text, Unknown) else Pieces(self.text(text))
 
     def text(self, value: Value) -> Expr:
         """The expression of a text."""

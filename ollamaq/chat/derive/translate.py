@@ -29,6 +29,8 @@ from ollamaq.chat.derive.go import (
     field_of,
     negated,
     number,
+    pruned,
+    read_names,
     string,
     walk,
 )
@@ -51,8 +53,11 @@ from ollamaq.chat.derive.values import (
     Loop,
     Macro,
     Namespace,
+    Pieces,
     Record,
     Rope,
+    Span,
+    Split,
     Static,
     Str,
     Truth,
@@ -103,7 +108,10 @@ class Translator(Expressions):
             self.block(tree.body)
         except Raised as error:
             raise CannotDerive("it refuses every conversation") from error
-        return _ended(self.out)
+        nodes = _ended(self.out)
+        for name in sorted(read_names(pruned(nodes)) & set(self.poisoned)):
+            raise CannotDerive(self.poisoned[name])
+        return nodes
 
     def block(self, statements: list[Any]) -> None:
         for statement in statements:
@@ -360,7 +368,9 @@ class Translator(Expressions):
                 self.ranged(node, listing, pairs=True)
             case Items(of=Choice() as either):
                 self.loop(node, mapped(either, lambda one: one if isinstance(one, Static) else Items(one)))
-            case Listing():
+            case Split():
+                self.ranged(node, self.pieces_of(over))
+            case Listing() | Span() | Pieces():
                 self.ranged(node, over)
             case Filtered():
                 self.ranged(node, over.base, only=over)
@@ -386,12 +396,15 @@ class Translator(Expressions):
             self.conditional([(node.test, node.body)], [])
         self.env = {**kept, **{key: value for key, value in self.env.items() if "." in key}}
 
-    def ranged(self, node: jinja.For, over: Listing, *, pairs: bool = False, only: Filtered | None = None) -> None:
+    def ranged(
+        self, node: jinja.For, over: Listing | Span | Pieces, *, pairs: bool = False, only: Filtered | None = None
+    ) -> None:
+        outside = dict(self.mutable)
         grown = self.prepare(node)
         start = dict(self.env)
         kept = set(self.ignored)
         self.ignored |= grown
-        self.out.append(self.range(node, over, pairs, only))
+        self.out += self.range(node, over, pairs, only)
         self.ignored = kept
         after = self.env
         for key in sorted(grown):
@@ -401,10 +414,47 @@ class Translator(Expressions):
                 made = self.range(node, over, pairs, only)
             finally:
                 self.sink = sink
-            after[key] = self.concat((before, Rope([made])))
+            after[key] = self.concat((before, Rope(made)))
         self.env = after
+        self.mutable = outside
+        self.mutable_names = {name for name, _ in outside.values()}
 
-    def range(self, node: jinja.For, over: Listing, pairs: bool, only: Filtered | None) -> Range:
+    def range(self, node: jinja.For, over: Listing | Span | Pieces, pairs: bool, only: Filtered | None) -> Nodes:
+        if isinstance(over, Span):
+            return [self.counted(node, over)]
+        if isinstance(over, Pieces):
+            return self.cut_up(node, over)
+        return [self.over_list(node, over, pairs, only)]
+
+    def cut_up(self, node: jinja.For, over: Pieces) -> Nodes:
+        count = Expr(self.declare("n", number(0)))
+
+        def once(item: Expr, begin: Expr, at: Expr) -> Nodes:
+            with self.inside(TRUE) as (out, _):
+                self.known = [cond for cond in self.known if not cond.names() & self.mutable_names]
+                last = call("eq", call("len", call("slice", over.expr, at)), number(len(over.separator.encode())))
+                loop = Loop(Int(((count, 1),)), call("eq", begin, number(0)), last, Unknown("loop.length"), over)
+                self.iteration(node, Str(item), loop)
+                env = self.env
+            self.env.update({key: entry for key, entry in env.items() if "." in key})
+            return [*out, Set(count.text, call("len", call("printf", string("%*sx"), count, EMPTY)))]
+
+        name = node.target.name if isinstance(node.target, jinja.Name) else "item"
+        return [Set(count.text, number(0)), *self.each_piece(over, name, once)]
+
+    def counted(self, node: jinja.For, over: Span) -> Range:
+        index = self.fresh(node.target.name if isinstance(node.target, jinja.Name) else "n")
+        at, count = Expr(index), self.sum_of(over.count)
+        with self.inside(TRUE) as (out, _):
+            self.known = [cond for cond in self.known if not cond.names() & self.mutable_names]
+            last = self.compared_ints("eq", Int(((at, 1),), 1), over.count)
+            loop = Loop(Int(((at, 1),)), call("eq", at, number(0)), last, over.count, over)
+            self.iteration(node, self.total(over.start, Int(((at, 1),)), over.step), loop)
+            env = self.env
+        self.env.update({key: entry for key, entry in env.items() if "." in key})
+        return Range(index, "", count, out)
+
+    def over_list(self, node: jinja.For, over: Listing, pairs: bool, only: Filtered | None) -> Range:
         targets = (
             [name.name for name in node.target.items if isinstance(name, jinja.Name)]
             if isinstance(node.target, jinja.Tuple)
@@ -442,9 +492,7 @@ class Translator(Expressions):
             env = self.env
         if over.kind == "message":
             self.speakers = self.speakers[:-1]
-        for key, entry in env.items():
-            if "." in key:
-                self.env[key] = entry
+        self.env.update({key: entry for key, entry in env.items() if "." in key})
         if any(isinstance(child, Print) and child.said for child in walk(out)) and not over.backwards:
             out = _cut(out, negated(both(CONTINUED, last)))
         if over.mapping and any(counter.text in _names(child) for child in walk(out)):
@@ -481,7 +529,7 @@ class Translator(Expressions):
         if isinstance(value, Choice) and self.pure(value) is None:
             value = Unknown(f"{key} has values of several kinds")
         kind, expr = self.kind(value), self.pure(value)
-        if isinstance(value, Static) and (value.value is None or isinstance(value.value, Undefined)):
+        if value in (NONE, NOTHING):
             kind, expr = "maybe", EMPTY
         if not kind or expr is None:
             self.env[key] = Unknown(f"{key} changes in a loop, and is neither text nor number")

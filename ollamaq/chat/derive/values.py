@@ -10,6 +10,8 @@ from jinja2 import nodes as jinja
 
 from ollamaq.chat.derive.go import FALSE, TRUE, Expr, Nodes, both, either, negated
 
+SEPARATOR = "\0"
+
 
 class Undefined:
     """Of a name that nothing defines."""
@@ -115,6 +117,23 @@ class Split(Value):
     expr: Expr
     separator: str
     once: bool = False
+
+
+@dataclass(frozen=True)
+class Span(Value):
+    """So many whole numbers, from one upwards or downwards."""
+
+    start: Int
+    count: Int
+    step: int
+
+
+@dataclass(frozen=True)
+class Pieces(Value):
+    """A list of texts, as one text with each of them before a separator: Go's templates can't build lists."""
+
+    expr: Expr
+    separator: str = SEPARATOR
 
 
 @dataclass(frozen=True)

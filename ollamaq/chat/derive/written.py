@@ -28,8 +28,10 @@ from ollamaq.chat.derive.values import (
     Json,
     Listing,
     ListOf,
+    Pieces,
     Record,
     Rope,
+    Split,
     Static,
     Str,
     Truth,
@@ -67,6 +69,16 @@ class Written(Conditions):
             body: Nodes = [If(Expr(index), [Text(separator)])]
             body.append(Print(Expr(one)) if value.kind == "string" else Template("str", Expr(one)))
             return Rope([Range(index, one, value.expr, body)])
+        if isinstance(value, Split):
+            value = self.pieces_of(value)
+        if isinstance(value, Pieces):
+            return Rope(
+                self.each_piece(
+                    value,
+                    "item",
+                    lambda item, begin, _: [If(begin, [Text(separator)]), Print(item)],
+                )
+            )
         if isinstance(value, Static) and value.value in (None, UNDEFINED):
             return Static("")
         return Unknown(f"join of a {type(value).__name__.lower()}")
