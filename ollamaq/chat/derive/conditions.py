@@ -26,6 +26,7 @@ from ollamaq.chat.derive.go import (
     string,
 )
 from ollamaq.chat.derive.numbers import PYTHON, Numbers
+from ollamaq.chat.derive.shapes import MESSAGES
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
@@ -38,6 +39,7 @@ from ollamaq.chat.derive.values import (
     Json,
     Listing,
     ListOf,
+    Lowered,
     Macro,
     Method,
     Namespace,
@@ -199,7 +201,7 @@ class Conditions(Numbers):
             cond = self.compared("in", left, right)
             return cond if isinstance(cond, Unknown) else negated(cond)
         for value, other, swap in ((left, right, False), (right, left, True)):
-            if isinstance(value, Choice) and (op != "in" or not swap or not isinstance(value, Static)):
+            if isinstance(value, Choice):
                 sides = [
                     self.compared(op, *((side, other) if not swap else (other, side))) for side in (value.yes, value.no)
                 ]
@@ -208,6 +210,10 @@ class Conditions(Numbers):
                         return side
                 yes, no = sides
                 return self.simplified(either(both(value.cond, yes), both(negated(value.cond), no)))  # type: ignore[arg-type]
+        if isinstance(left, Lowered) and isinstance(right, Static | ListOf):
+            return self.compared(op, self.lowered(left), right)
+        if isinstance(right, Lowered) and isinstance(left, Static):
+            return self.compared(op, left, self.lowered(right))
         if op == "in":
             return self.contained(left, right)
         if isinstance(left, Static) and isinstance(right, Static):
@@ -231,7 +237,7 @@ class Conditions(Numbers):
             return call("eq", self.text(left), self.text(right))
         if (a := condition_of(left)) and (b := condition_of(right)):
             return either(both(a, b), both(negated(a), negated(b)))
-        if isinstance(left, Record) and isinstance(right, Record) and left.kind == "message":
+        if isinstance(left, Record) and isinstance(right, Record) and left.kind in MESSAGES:
             return both(*(call("eq", field_of(left.expr, n), field_of(right.expr, n)) for n in ("Role", "Content")))
         if isinstance(left, Json) and kinds[1] == "text":
             return both(self.is_type(left, "string"), call("eq", left.expr, self.text(right)))
@@ -266,6 +272,8 @@ class Conditions(Numbers):
 
                 listed = self.remembered(f"in {right.expr}", text, make)
                 return self.truth(listed)
+            case Pieces() if isinstance(left, Static) and not isinstance(left.value, str):
+                return FALSE
             case Pieces() | Split() if self.kind(left) == "text":
                 return self.listed(left, self.pieces_of(right) if isinstance(right, Split) else right)
             case DictOf():

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import nodes as jinja
 
+from ollamaq.chat.derive.conditions import TYPES
 from ollamaq.chat.derive.go import (
     EMPTY,
     FALSE,
@@ -180,6 +181,8 @@ class Expressions(Written):
         if isinstance(of, Unknown):
             return of
         if isinstance(key, Static) and isinstance(key.value, str):
+            if isinstance(of, Json):
+                return self.member(of, key.value)
             match of:
                 case Record():
                     field = SHAPES[of.kind].get(key.value)
@@ -233,8 +236,16 @@ class Expressions(Written):
             case Static(value=Undefined() | None):
                 return NOTHING
             case Json():
-                return Method(of, name) if name in ("items", "get", "keys") else Unknown(f"{name} of an argument")
+                return Method(of, name) if name in ("items", "get", "keys") else self.member(of, name)
         return Method(of, name) if self.kind(of) == "text" and hasattr(str, name) else NOTHING
+
+    def member(self, of: Json, name: str) -> Value:
+        """A member of what may be an object."""
+        there = call("index", of.expr, string(name))
+        found = both(
+            self.is_type(of, TYPES["mapping"]), call("ne", call("printf", string("%v"), there), string("<nil>"))
+        )
+        return choice(self.simplified(found), Json(there), NOTHING)
 
     def loop_attribute(self, loop: Loop, name: str) -> Value:
         match name:
@@ -439,18 +450,20 @@ class Expressions(Written):
                 return self.item(value, Static(0))
             case "last":
                 return self.item(value, Static(-1))
-            case "selectattr" | "rejectattr" if isinstance(value, Listing) and not value.mapping:
-                return self.selected(value, args, reject=name == "rejectattr")
+            case "selectattr" | "rejectattr":
+                return mapped(value, lambda one: self.selected(one, args, reject=name == "rejectattr"))
             case "trim":
                 return self.each(value, lambda one: self.string_method(self.string_of(one), "strip", args))
             case "lower" | "upper" | "replace" | "title" | "capitalize":
                 return self.each(value, lambda one: self.string_method(self.string_of(one), name, args))
         return Unknown(f"filter {name}")
 
-    def selected(self, value: Listing, args: list[Value], *, reject: bool) -> Value:
+    def selected(self, value: Value, args: list[Value], *, reject: bool) -> Value:
         name = args[0].value if args and isinstance(args[0], Static) else None
         test = args[1].value if len(args) > 1 and isinstance(args[1], Static) else "defined"
-        if not isinstance(name, str):
+        if value in (NONE, NOTHING):
+            return ListOf(())
+        if not isinstance(name, str) or not isinstance(value, Listing) or value.mapping:
             return Unknown("selectattr")
 
         def passes(item: Value) -> Expr:

@@ -108,6 +108,10 @@ class Numbers(Lists):
             if op in ("eq", "lteq"):
                 return self.simplified(negated(item))
             return TRUE if op == "gteq" else FALSE
+        if (op, plus.constant) in (("gt", 1), ("lteq", 1)):
+            op, plus = {"gt": "gteq", "lteq": "lt"}[op], Int(plus.terms)
+        elif (op, minus.constant) in (("lt", 1), ("gteq", 1)):
+            op, minus = {"lt": "lteq", "gteq": "gt"}[op], Int(minus.terms)
         if minus == Int(()) and plus.constant:
             minus, plus = Int((), -plus.constant), Int(plus.terms)
         return self.simplified(call(GO[op], self.sum_of(plus), self.sum_of(minus)))

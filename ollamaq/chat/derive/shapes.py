@@ -27,17 +27,19 @@ def _list(kind: str, *, mapping: bool = False) -> Callable[[Expr], Value]:
     return lambda of: Listing(kind, of, mapping)
 
 
+MESSAGE: Mapping[str, Field] = {
+    "role": _str("Role"),
+    "content": _str("Content"),
+    "reasoning_content": _maybe("Thinking", Str),
+    "thinking": _maybe("Thinking", Str),
+    "tool_calls": _maybe("ToolCalls", _list("call")),
+    "name": _maybe("ToolName", Str),
+    "tool_name": _maybe("ToolName", Str),
+    "tool_call_id": _maybe("ToolCallID", Str),
+}
 SHAPES: Mapping[str, Mapping[str, Field]] = {
-    "message": {
-        "role": _str("Role"),
-        "content": _str("Content"),
-        "reasoning_content": _maybe("Thinking", Str),
-        "thinking": _maybe("Thinking", Str),
-        "tool_calls": _maybe("ToolCalls", _list("call")),
-        "name": _maybe("ToolName", Str),
-        "tool_name": _maybe("ToolName", Str),
-        "tool_call_id": _maybe("ToolCallID", Str),
-    },
+    "message": MESSAGE,
+    "plain message": {name: field for name, field in MESSAGE.items() if name != "tool_calls"},
     "call": {
         "id": _maybe("ID", Str),
         "type": lambda of: Static("function"),
@@ -75,6 +77,8 @@ SHAPES: Mapping[str, Mapping[str, Field]] = {
     },
 }
 """Kinds of structs, and their keys in the order of transformers' ``get_json_schema``."""
+MESSAGES = ("message", "plain message")
+"""Kinds of messages: with their tool calls, and without."""
 
 
 def element(kind: str, expr: Expr) -> Value:

@@ -66,7 +66,7 @@ class State:
         self.cache: dict[str, Value] = {}
         self.used: set[str] = set()
         self.mutable: dict[str, tuple[str, str]] = {}
-        """Attributes that change in loops: their variable, and the kind of its values."""
+        """Attributes that change in loops: their variable, and the kind of its values; ``int:1`` is for one more."""
         self.mutable_names: set[str] = set()
         self.poisoned: dict[str, str] = {}
         """Variables whose value got lost, and why; no harm unless they are read."""
@@ -211,7 +211,7 @@ class State:
             case "truth":
                 return Truth(expr)
             case "int":
-                return Int(((expr, 1),))
+                return Int(((expr, 1),), -int(of or 0))
             case "list" | "map":
                 return Listing(of, expr, name == "map")
             case "record":

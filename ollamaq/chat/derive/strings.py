@@ -9,6 +9,7 @@ from ollamaq.chat.derive.go import (
     FALSE,
     TRUE,
     Break,
+    Declare,
     Expr,
     If,
     Node,
@@ -34,6 +35,7 @@ from ollamaq.chat.derive.values import (
     Json,
     Listing,
     ListOf,
+    Lowered,
     Pieces,
     Record,
     Rope,
@@ -193,6 +195,8 @@ class Strings(State):
             return mapped(of, lambda one: self.string_method(one, name, args))
         if isinstance(of, Static):
             return self.constant(of.value, name, given)
+        if name in ("lower", "casefold"):
+            return of if isinstance(of, Str) and of.expr.text.endswith(".Role") else Lowered(of)
         if name in ("strip", "lstrip", "rstrip"):
             return self.stripped(of, name != "rstrip", name != "lstrip", given[0] if given else None)
         if name in ("startswith", "endswith"):
@@ -253,6 +257,27 @@ class Strings(State):
 
         value = self.remembered(f"has {part!r}", expr, make)
         return self.simplified(value.cond) if isinstance(value, Truth) else TRUE
+
+    def lowered(self, of: Lowered) -> Value:
+        """A text with the letters of ASCII made small."""
+        expr = self.text(of.of)
+
+        def make() -> Value:
+            subject = self.variable_of(expr, "text")
+            name, done = self.declare("lower", EMPTY), self.declare("done", number(0))
+            at, byte = self.fresh("at"), self.fresh("byte")
+            small = call(
+                "printf", string("%c"), call("len", call("printf", string("%*s" + " " * 32), Expr(byte), EMPTY))
+            )
+            past = call("len", call("printf", string("%*sx"), Expr(at), EMPTY))
+            kept = call("slice", subject, Expr(done), Expr(at))
+            body: Nodes = [self.put(name, call("print", Expr(name), kept, small)), self.put(done, past)]
+            capital = both(call("ge", Expr(byte), number(65)), call("le", Expr(byte), number(90)))
+            loop: Nodes = [Declare(byte, call("index", subject, Expr(at))), If(capital, body)]
+            self.out.append(Range(at, "", call("len", subject), loop))
+            return Str(call("print", Expr(name), call("slice", subject, Expr(done))))
+
+        return self.remembered("lower", expr, make)
 
     def search(self, subject: Expr, part: str, found: Callable[[Expr, Expr], Nodes]) -> Node:
         """A loop that does something where the text has a part."""

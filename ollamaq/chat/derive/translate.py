@@ -34,7 +34,7 @@ from ollamaq.chat.derive.go import (
     string,
     walk,
 )
-from ollamaq.chat.derive.shapes import SHAPES, element
+from ollamaq.chat.derive.shapes import MESSAGES, SHAPES, element
 from ollamaq.chat.derive.state import CannotDerive, Raised
 from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
@@ -69,7 +69,7 @@ from ollamaq.chat.derive.values import (
     mapped,
 )
 
-MESSAGES = Expr("$.Messages")
+GIVEN = Expr("$.Messages")
 TOOLS = Expr("$.Tools")
 LAST, CONTINUED = Expr("$last"), Expr("$continued")
 ASSISTANT = string("assistant")
@@ -85,7 +85,7 @@ class Translator(Expressions):
         think = Choice(Expr("$.IsThinkSet"), Truth(Expr("$.Think")), NOTHING) if thinking else NOTHING
         self.env = {
             **{name: Static(text) for name, text in special_tokens.items()},
-            "messages": Listing("message", MESSAGES),
+            "messages": Listing("message" if tools else "plain message", GIVEN),
             "tools": Choice(TOOLS, Listing("tool", TOOLS), NONE) if tools else NONE,
             "documents": NONE,
             "add_generation_prompt": Truth(negated(CONTINUED)),
@@ -99,7 +99,7 @@ class Translator(Expressions):
         Raises:
             CannotDerive: it makes use of what no Go template can say, or of what is not known here.
         """
-        self.declare("last", call("index", MESSAGES, call("len", call("slice", MESSAGES, number(1)))), LAST.text)
+        self.declare("last", call("index", GIVEN, call("len", call("slice", GIVEN, number(1)))), LAST.text)
         spoken = both(call("eq", field_of(LAST, "Role"), ASSISTANT), field_of(LAST, "Content"))
         self.declare("continued", spoken, CONTINUED.text)
         if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
@@ -321,10 +321,22 @@ class Translator(Expressions):
                 out.append(self.put(name, expr))
                 made = self.of_kind(kinds[at], Expr(name))
                 return choice(self.stable(cond), *((made, other) if at == 0 else (other, made)))
-            lost = self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}
-            if lost:
-                return Unknown(f"{key} is made of what is known in one branch only")
-        return choice(self.stable(cond), yes[0], no[0])
+        return choice(self.stable(cond), *(self.kept(key, value, out) for value, out in (yes, no)))
+
+    def kept(self, key: str, value: Value, out: Nodes) -> Value:
+        """A value that is still known after the branch in which it was made."""
+        if not self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}:
+            return value
+        if isinstance(value, Choice):
+            cond = condition_of(self.kept(key, Truth(value.cond), out))
+            assert cond
+            return choice(cond, self.kept(key, value.yes, out), self.kept(key, value.no, out))
+        kind, expr = self.kind(value), self.expr_in(value, out)
+        if not kind or expr is None:
+            return Unknown(f"{key} is made of what is known in one branch only")
+        name = self.declare(key, self.zero(kind))
+        out.append(self.put(name, expr))
+        return self.of_kind(kind, Expr(name))
 
     def expr_in(self, value: Value, out: Nodes) -> Expr | None:
         """The expression that a value is at the end of a branch."""
@@ -366,6 +378,10 @@ class Translator(Expressions):
                 self.unrolled(node, [(TRUE, ListOf(pair)) for pair in pairs])
             case Items(of=Listing() as listing) if listing.mapping:
                 self.ranged(node, listing, pairs=True)
+            case Items(of=Json(expr=expr)):
+                self.ranged(node, Listing("json", expr, mapping=True), pairs=True)
+            case Json():
+                self.ranged(node, Listing("json", over.expr))
             case Items(of=Choice() as either):
                 self.loop(node, mapped(either, lambda one: one if isinstance(one, Static) else Items(one)))
             case Split():
@@ -479,7 +495,7 @@ class Translator(Expressions):
                 if over.backwards:
                     place = call("len", call("slice", call("slice", over.expr, at), number(1)))
                     out.append(Declare(item, call("index", over.expr, place)))
-            if over.kind == "message":
+            if over.kind in MESSAGES:
                 self.speakers = [*self.speakers, item]
             loop = Loop(Int(((position, 1),)), call("eq", position, number(0)), last, Int(((count, 1),)), over)
             body: Callable[[], None] = lambda: self.iteration(node, value, loop)  # noqa: E731
@@ -490,7 +506,7 @@ class Translator(Expressions):
                 body = lambda: self.iteration(node, value, odd)  # noqa: E731
                 self.branch(only.test(value), body, lambda: None)
             env = self.env
-        if over.kind == "message":
+        if over.kind in MESSAGES:
             self.speakers = self.speakers[:-1]
         self.env.update({key: entry for key, entry in env.items() if "." in key})
         if any(isinstance(child, Print) and child.said for child in walk(out)) and not over.backwards:
@@ -504,7 +520,7 @@ class Translator(Expressions):
         """Make variables of what the loop assigns; the texts that it only adds to are returned."""
         grown: set[str] = set()
         changed: dict[str, list[jinja.Assign]] = {}
-        for statement in node.find_all(jinja.Assign):
+        for statement in self.assignments(node, set()):
             target = statement.target
             if isinstance(target, jinja.NSRef) and isinstance(self.env.get(target.name), Namespace):
                 key = f"{self.env[target.name].name}.{target.attr}"  # type: ignore[attr-defined]
@@ -524,6 +540,15 @@ class Translator(Expressions):
                 self.make_mutable(key)
         return grown
 
+    def assignments(self, node: jinja.Node, macros: set[str]) -> Iterator[jinja.Assign]:
+        """Those in a statement, and in the macros that it calls."""
+        yield from node.find_all(jinja.Assign)
+        for function in node.find_all(jinja.Call):
+            name = function.node.name if isinstance(function.node, jinja.Name) else ""
+            macro = self.env.get(name)
+            if isinstance(macro, Macro) and name not in macros:
+                yield from self.assignments(macro.node, macros | {name})
+
     def make_mutable(self, key: str) -> None:
         value = self.env.get(key, NOTHING)
         if isinstance(value, Choice) and self.pure(value) is None:
@@ -535,7 +560,10 @@ class Translator(Expressions):
             self.env[key] = Unknown(f"{key} changes in a loop, and is neither text nor number")
             self.mutable[key] = ("", "")
             return
-        name = self.declare(key.replace(".", "_").removeprefix("ns_"), expr)
+        word = key.replace(".", "_").removeprefix("ns_")
+        if isinstance(value, Static) and kind == "int" and value.value < 0:  # of which no lengths could be made
+            kind, word, expr = f"int:{-value.value}", f"{word}_plus_{-value.value}", number(0)
+        name = self.declare(word, expr)
         self.mutable[key] = (name, kind)
         self.mutable_names.add(name)
         self.env[key] = self.of_kind(kind, Expr(name))
@@ -592,10 +620,15 @@ class Translator(Expressions):
         name, kind = self.mutable[key]
         if not name:
             return
+        kind, _, more = kind.partition(":")
         expr = self.pure(value)
+        if more and kind == "int" == self.kind(value):
+            expr = self.pure(self.total(self.integer(value), Int((), int(more)), 1))
         if isinstance(value, Static) and kind == "maybe" and not value.value:
             expr = EMPTY
-        fits = self.kind(value) == kind or (kind == "maybe" and self.kind(value) in ("text", "maybe", "record"))
+        fits = self.kind(value).partition(":")[0] == kind or (
+            kind == "maybe" and self.kind(value) in ("text", "maybe", "record")
+        )
         if isinstance(value, Choice) and self.kind(value) and expr is None:
             self.branch(value.cond, lambda: self.change(key, value.yes), lambda: self.change(key, value.no))
             return
@@ -607,12 +640,25 @@ class Translator(Expressions):
 
     def bind(self, target: Any, value: Value) -> None:
         if isinstance(target, jinja.Name):
-            self.env[target.name] = value
+            self.env[target.name] = self.snapshot(target.name, value)
         elif isinstance(target, jinja.Tuple) and isinstance(value, ListOf) and len(value.items) == len(target.items):
             for part, item in zip(target.items, value.items, strict=True):
                 self.bind(part, item)
         else:
             raise CannotDerive(f"an assignment on line {target.lineno}")
+
+    def snapshot(self, name: str, value: Value) -> Value:
+        """A value as it is now, if it is made of what changes."""
+        if not self.names_of(value) & self.mutable_names:
+            return value
+        expr = self.pure(value)
+        if expr is not None and self.kind(value):
+            return self.of_kind(self.kind(value), Expr(self.declare(name, expr)))
+        if isinstance(value, Concat):
+            return Concat(tuple(self.snapshot(name, part) for part in value.parts))
+        if isinstance(value, Choice):
+            return choice(self.stable(value.cond), self.snapshot(name, value.yes), self.snapshot(name, value.no))
+        return value
 
     def called(self, macro: Macro, args: list[Value], named: dict[str, Value]) -> Value:
         node = macro.node

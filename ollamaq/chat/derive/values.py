@@ -137,6 +137,13 @@ class Pieces(Value):
 
 
 @dataclass(frozen=True)
+class Lowered(Value):
+    """A text in small letters, for comparisons: beyond ASCII, Go's templates have none."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
 class Items(Value):
     """Pairs of a mapping, or of a record."""
 
