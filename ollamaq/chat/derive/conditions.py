@@ -200,6 +200,8 @@ class Conditions(Numbers):
         if op == "notin":
             cond = self.compared("in", left, right)
             return cond if isinstance(cond, Unknown) else negated(cond)
+        if op == "in" and isinstance(left, Choice) and isinstance(right, Pieces) and self.kind(left) == "maybe":
+            return self.listed(Str(left.cond), right)
         for value, other, swap in ((left, right, False), (right, left, True)):
             if isinstance(value, Choice):
                 sides = [

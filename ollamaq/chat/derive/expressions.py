@@ -23,13 +23,12 @@ from ollamaq.chat.derive.go import (
     number,
     string,
 )
-from ollamaq.chat.derive.shapes import SHAPES, element
-from ollamaq.chat.derive.state import CannotDerive, Raised
+from ollamaq.chat.derive.shapes import LAST, SHAPES, element
+from ollamaq.chat.derive.state import CannotDerive
 from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
-    UNDEFINED,
     Choice,
     DictOf,
     Filtered,
@@ -43,6 +42,7 @@ from ollamaq.chat.derive.values import (
     Method,
     Namespace,
     Pieces,
+    Raised,
     Record,
     Span,
     Split,
@@ -175,9 +175,9 @@ class Expressions(Written):
 
     def item(self, of: Value, key: Value) -> Value:
         if isinstance(of, Choice):
-            return choice(of.cond, self.item(of.yes, key), self.item(of.no, key))
+            return mapped(of, lambda one: self.item(one, key))
         if isinstance(key, Choice):
-            return choice(key.cond, self.item(of, key.yes), self.item(of, key.no))
+            return mapped(key, lambda one: self.item(of, one))
         if isinstance(of, Unknown):
             return of
         if isinstance(key, Static) and isinstance(key.value, str):
@@ -195,6 +195,8 @@ class Expressions(Written):
                 return of.items[key.value] if -len(of.items) <= key.value < len(of.items) else NOTHING
             case Listing(mapping=False, backwards=False) if self.kind(key) == "int":
                 at = self.integer(key)
+                if at == Int((), -1) and self.ends_alike(of.expr):
+                    return element(of.kind, LAST)
                 if not at.terms and at.constant < 0:
                     at = Int(((call("len", of.expr), 1),), at.constant)
                 return element(of.kind, call("index", of.expr, self.sum_of(at)))
@@ -213,7 +215,7 @@ class Expressions(Written):
     def attribute(self, of: Value, name: str) -> Value:
         match of:
             case Choice():
-                return choice(of.cond, self.attribute(of.yes, name), self.attribute(of.no, name))
+                return mapped(of, lambda one: self.attribute(one, name))
             case Unknown():
                 return of
             case Record():
@@ -272,7 +274,7 @@ class Expressions(Written):
 
     def sliced(self, of: Value, part: jinja.Slice) -> Value:
         if isinstance(of, Choice):
-            return choice(of.cond, self.sliced(of.yes, part), self.sliced(of.no, part))
+            return mapped(of, lambda one: self.sliced(one, part))
         start, stop, step = (self.value(p) if p is not None else NONE for p in (part.start, part.stop, part.step))
         if (
             isinstance(of, Static)
@@ -365,13 +367,7 @@ class Expressions(Written):
         if isinstance(value, Choice):
             if self.kind(value) == "text" and not woven(value):
                 return change(Str(self.text(value)))
-            if isinstance(value.no, Static) and value.no.value in (None, UNDEFINED):
-                yes = self.each(value.yes, change)
-                try:
-                    return choice(value.cond, yes, self.each(value.no, change))
-                except Raised:
-                    return yes
-            return choice(value.cond, self.each(value.yes, change), self.each(value.no, change))
+            return mapped(value, lambda one: self.each(one, change))
         return change(value)
 
     def called(self, macro: Macro, args: list[Value], named: dict[str, Value]) -> Value:

@@ -20,7 +20,6 @@ from ollamaq.chat.derive.go import (
 )
 from ollamaq.chat.derive.lists import Lists
 from ollamaq.chat.derive.shapes import element
-from ollamaq.chat.derive.state import Raised
 from ollamaq.chat.derive.values import (
     Choice,
     DictOf,
@@ -30,12 +29,13 @@ from ollamaq.chat.derive.values import (
     Listing,
     ListOf,
     Pieces,
+    Raised,
     Split,
     Static,
     Undefined,
     Unknown,
     Value,
-    choice,
+    mapped,
 )
 
 MIRRORED = {"lt": "gt", "gt": "lt", "lteq": "gteq", "gteq": "lteq", "eq": "eq", "ne": "ne"}
@@ -119,7 +119,7 @@ class Numbers(Lists):
     def length(self, value: Value) -> Value:
         match value:
             case Choice():
-                return choice(value.cond, self.length(value.yes), self.length(value.no))
+                return mapped(value, self.length)
             case Static(value=str()):
                 return Static(len(value.value))
             case Static(value=Undefined()):

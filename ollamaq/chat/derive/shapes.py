@@ -77,6 +77,9 @@ SHAPES: Mapping[str, Mapping[str, Field]] = {
     },
 }
 """Kinds of structs, and their keys in the order of transformers' ``get_json_schema``."""
+GIVEN = Expr("$.Messages")
+LAST = Expr("$last")
+"""The last of the messages, in a variable."""
 MESSAGES = ("message", "plain message")
 """Kinds of messages: with their tool calls, and without."""
 

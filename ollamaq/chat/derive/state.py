@@ -29,6 +29,7 @@ from ollamaq.chat.derive.values import (
     Listing,
     ListOf,
     Pieces,
+    Raised,
     Record,
     Rope,
     Static,
@@ -52,10 +53,6 @@ class CannotDerive(ModelRefused):
         )
 
 
-class Raised(Exception):
-    """The template refuses a conversation here."""
-
-
 class State:
     """Variables, conditions known to hold, and the nodes that are being written."""
 
@@ -75,6 +72,8 @@ class State:
         self.ignored: set[str] = set()
         self.speakers: list[str] = []
         """Variables of loops over messages."""
+        self.endings: set[str] = {"$.Messages"}
+        """Lists that end with the last message."""
         self.spoken: dict[str, str] = {}
         """Variables that hold what a message says, and the variable of that message."""
 
@@ -102,12 +101,19 @@ class State:
         return Set(name, expr)
 
     def _hear(self, name: str, expr: Expr) -> None:
+        (self.endings.add if self.ends_alike(expr) else self.endings.discard)(name)
         if speaker := self.speaker(expr):
             self.spoken[name] = speaker
 
+    def ends_alike(self, expr: Expr) -> bool:
+        """Whether a list ends with the last message."""
+        while expr.text == "slice" and len(expr.args) == 2:
+            expr = expr.args[0]
+        return not expr.args and expr.text in self.endings
+
     def speaker(self, expr: Expr) -> str:
         """The message whose content this holds."""
-        for name in self.speakers[::-1]:
+        for name in [*self.speakers[::-1], "$last"]:
             if any(f"{name}.Content" in atom for atom in expr.atoms):
                 return name
         return next((self.spoken[name] for name in sorted(expr.names()) if name in self.spoken), "")
@@ -194,7 +200,7 @@ class State:
                 return "json"
             case Pieces():
                 return "texts"
-            case ListOf() if all(self.kind(item) == "text" for item in value.items):
+            case ListOf() if all(self.kind(item) in ("text", "maybe") for item in value.items):
                 return "texts"
             case Choice(yes=Str(expr=expr), no=Static(value=None | Undefined())) if expr == value.cond:
                 return "maybe"

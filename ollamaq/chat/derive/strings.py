@@ -87,7 +87,7 @@ class Strings(State):
                 return number(value.value)
             case Str() | Json() | Record() | Pieces():
                 return value.expr
-            case ListOf() if all(self.kind(item) == "text" for item in value.items):
+            case ListOf() if self.kind(value) == "texts":
                 return self.pure(self.packed(value))
             case Choice(cond=cond) if self.kind(value) == "maybe":
                 return cond
@@ -104,7 +104,10 @@ class Strings(State):
 
     def packed(self, value: ListOf) -> Value:
         """A list of texts as one."""
-        text = self.concat(tuple(part for item in value.items for part in (item, Static(SEPARATOR))))
+        items = [
+            Str(item.cond) if isinstance(item, Choice) and self.kind(item) == "maybe" else item for item in value.items
+        ]
+        text = self.concat(tuple(part for item in items for part in (item, Static(SEPARATOR))))
         return text if isinstance(text, Unknown) else Pieces(self.text(text))
 
     def text(self, value: Value) -> Expr:

@@ -34,8 +34,8 @@ from ollamaq.chat.derive.go import (
     string,
     walk,
 )
-from ollamaq.chat.derive.shapes import MESSAGES, SHAPES, element
-from ollamaq.chat.derive.state import CannotDerive, Raised
+from ollamaq.chat.derive.shapes import GIVEN, LAST, MESSAGES, SHAPES, element
+from ollamaq.chat.derive.state import CannotDerive
 from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
     NONE,
@@ -54,6 +54,7 @@ from ollamaq.chat.derive.values import (
     Macro,
     Namespace,
     Pieces,
+    Raised,
     Record,
     Rope,
     Span,
@@ -69,9 +70,8 @@ from ollamaq.chat.derive.values import (
     mapped,
 )
 
-GIVEN = Expr("$.Messages")
 TOOLS = Expr("$.Tools")
-LAST, CONTINUED = Expr("$last"), Expr("$continued")
+CONTINUED = Expr("$continued")
 ASSISTANT = string("assistant")
 MAX_DEPTH = 6
 """Of a macro that calls itself."""
@@ -600,7 +600,7 @@ class Translator(Expressions):
             self.env[target.name] = Namespace(target.name)
             return
         value = self.value(node.node)
-        if isinstance(target, jinja.Name) and isinstance(value, Choice) and self.kind(value) == "text":
+        if isinstance(target, jinja.Name) and isinstance(value, Choice) and self.kind(value)[:4] in ("text", "list"):
             value = self.variable(target.name, value)
         self.bind(target, value)
 
@@ -734,9 +734,12 @@ def _cut(nodes: Nodes, guard: Expr) -> Nodes:
 
 def _ended(nodes: Nodes) -> Nodes:
     """With nothing after the messages where the prompt goes on with the last one."""
-    at = max((at for at, node in enumerate(nodes) if isinstance(node, Range) and _said(node)), default=len(nodes))
+    at = max((at for at, node in enumerate(nodes) if _said(node)), default=len(nodes))
     rest = _given(nodes[at + 1 :], negated(CONTINUED))
-    return [*nodes[: at + 1], *([If(negated(CONTINUED), rest)] if _visible(rest) else [])]
+    said = nodes[at : at + 1]
+    if said and not isinstance(said[0], Range):
+        said = _cut(said, negated(CONTINUED))
+    return [*nodes[:at], *said, *([If(negated(CONTINUED), rest)] if _visible(rest) else [])]
 
 
 def _given(nodes: Nodes, cond: Expr) -> Nodes:

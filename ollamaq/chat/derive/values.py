@@ -23,6 +23,10 @@ class Undefined:
 UNDEFINED = Undefined()
 
 
+class Raised(Exception):
+    """The template refuses a conversation here."""
+
+
 class Value:
     """Of any kind."""
 
@@ -238,7 +242,14 @@ def condition_of(value: Value) -> Expr | None:
 
 
 def mapped(value: Value, change: Callable[[Value], Value]) -> Value:
-    """A change of each of the values that it may be."""
-    if isinstance(value, Choice):
-        return choice(value.cond, mapped(value.yes, change), mapped(value.no, change))
-    return change(value)
+    """A change of each of the values that it may be; of those that it is no error for, if there are any."""
+    if not isinstance(value, Choice):
+        return change(value)
+    try:
+        yes = mapped(value.yes, change)
+    except Raised:
+        return mapped(value.no, change)
+    try:
+        return choice(value.cond, yes, mapped(value.no, change))
+    except Raised:
+        return yes

@@ -16,7 +16,6 @@ from ollamaq.chat.derive.go import (
     call,
 )
 from ollamaq.chat.derive.shapes import element
-from ollamaq.chat.derive.state import Raised
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
@@ -29,6 +28,7 @@ from ollamaq.chat.derive.values import (
     Listing,
     ListOf,
     Pieces,
+    Raised,
     Record,
     Rope,
     Split,
@@ -38,7 +38,7 @@ from ollamaq.chat.derive.values import (
     Undefined,
     Unknown,
     Value,
-    choice,
+    mapped,
 )
 
 
@@ -91,7 +91,7 @@ class Written(Conditions):
             return Unknown("tojson with " + ", ".join(named))
         match value:
             case Choice():
-                return choice(value.cond, self.json_of(value.yes, named, args), self.json_of(value.no, named, args))
+                return mapped(value, lambda one: self.json_of(one, named, args))
             case Static(value=Undefined()):
                 raise Raised
             case Static():
