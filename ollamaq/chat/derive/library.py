@@ -2,12 +2,19 @@
 
 ``json.dumps`` puts a space after ``:`` and ``,`` and leaves ``<``, ``>`` and ``&`` alone. Tools have their keys in the
 order of transformers' ``get_json_schema``, as Ollama does not keep the one that they came in.
+
+In JSON, ``⟨`` stands for what comes before the first element, ``‚`` for what comes between two, and ``⟨if …⟩`` for what
+comes after the last: nothing, a comma, nothing; or lines with an indentation, which each depth has templates of its own
+for (``json tool 4 0``), as a template of Go's takes one argument.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+MAX_DEPTH = 8
+"""Of indented JSON; what is deeper is an error when it is rendered."""
 
 STRING = """"
 {{- range $at := len . }}{{ $byte := index $ $at }}
@@ -20,55 +27,55 @@ ANY = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}{{ template "json string" . }}
 {{- else if eq $type "map[string]interface {}" }}{{ template "json arguments" . }}
-{{- else if eq $type "[]interface {}" }}[
-  {{- range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "json" $item }}{{ end }}]
+{{- else if eq $type "[]interface {}" }}{{ template "json list" . }}
 {{- else }}{{ json . }}{{ end }}"""
-MAPPING = """{
-{{- $first := true }}
-{{- range $key, $item := . }}{{ if not $first }}, {{ end }}{{ $first = false }}
-  {{- template "json string" $key }}: {{ template "json" $item }}{{ end }}}"""
-STRINGS = """[{{ range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "json string" $item }}{{ end }}]"""
-PROPERTIES = """{
-{{- $first := true }}
-{{- range $key, $item := . }}{{ if not $first }}, {{ end }}{{ $first = false }}
-  {{- template "json string" $key }}: {{ template "json property" $item }}{{ end }}}"""
-PROPERTY = """{
-{{- $next := "" }}
-{{- if .AnyOf }}"anyOf": [
-  {{- range $at, $item := .AnyOf }}{{ if $at }}, {{ end }}{{ template "json property" $item }}{{ end }}]
-  {{- $next = ", " }}{{ end }}
+MAPPING = """{{- $next := "⟨" }}{
+{{- range $key, $item := . }}{{ $next }}{{ $next = "‚" }}
+  {{- template "json string" $key }}: {{ template "json" $item }}{{ end }}⟨if .⟩}"""
+LIST = """{{- $next := "⟨" }}[
+{{- range . }}{{ $next }}{{ $next = "‚" }}{{ template "json" . }}{{ end }}⟨if .⟩]"""
+STRINGS = """{{- $next := "⟨" }}[
+{{- range . }}{{ $next }}{{ $next = "‚" }}{{ template "json string" . }}{{ end }}⟨if .⟩]"""
+PROPERTIES = """{{- $next := "⟨" }}{
+{{- range $key, $item := . }}{{ $next }}{{ $next = "‚" }}
+  {{- template "json string" $key }}: {{ template "json property" $item }}{{ end }}⟨if .⟩}"""
+ALTERNATIVES = """{{- $next := "⟨" }}[
+{{- range . }}{{ $next }}{{ $next = "‚" }}{{ template "json property" . }}{{ end }}⟨if .⟩]"""
+PROPERTY = """{{- $next := "⟨" }}{
+{{- if .AnyOf }}{{ $next }}"anyOf": {{ template "json alternatives" .AnyOf }}{{ $next = "‚" }}{{ end }}
 {{- if .Type }}{{ $next }}"type": {{ if eq (len .Type) 1 }}{{ template "json string" (index .Type 0) }}
-  {{- else }}{{ template "json strings" .Type }}{{ end }}{{ $next = ", " }}{{ end }}
-{{- if .Items }}{{ $next }}"items": {{ template "json schema" .Items }}{{ $next = ", " }}{{ end }}
+  {{- else }}{{ template "json strings" .Type }}{{ end }}{{ $next = "‚" }}{{ end }}
+{{- if .Items }}{{ $next }}"items": {{ template "json schema" .Items }}{{ $next = "‚" }}{{ end }}
 {{- if .Properties }}{{ $next }}"properties": {{ template "json properties" .Properties.ToMap }}
-  {{- $next = ", " }}{{ end }}
-{{- if .Required }}{{ $next }}"required": {{ template "json strings" .Required }}{{ $next = ", " }}{{ end }}
-{{- if .Enum }}{{ $next }}"enum": {{ template "json" .Enum }}{{ $next = ", " }}{{ end }}
-{{- if .Description }}{{ $next }}"description": {{ template "json string" .Description }}{{ end }}}"""
+  {{- $next = "‚" }}{{ end }}
+{{- if .Required }}{{ $next }}"required": {{ template "json strings" .Required }}{{ $next = "‚" }}{{ end }}
+{{- if .Enum }}{{ $next }}"enum": {{ template "json list" .Enum }}{{ $next = "‚" }}{{ end }}
+{{- if .Description }}{{ $next }}"description": {{ template "json string" .Description }}{{ $next = "‚" }}{{ end }}
+{{- "" }}⟨if eq $next "‚"⟩}"""
 SCHEMA = """
-{{- if ne (printf "%T" .) "map[string]interface {}" }}{{ template "json" . }}{{ else }}{
-{{- $next := "" }}
-{{- if .type }}"type": {{ template "json" .type }}{{ $next = ", " }}{{ end }}
-{{- if .items }}{{ $next }}"items": {{ template "json schema" .items }}{{ $next = ", " }}{{ end }}
-{{- if .properties }}{{ $next }}"properties": {
-  {{- $after := "" }}{{ range $key, $item := .properties }}{{ $after }}
-    {{- template "json string" $key }}: {{ template "json schema" $item }}
-    {{- $after = ", " }}{{ end }}}{{ $next = ", " }}{{ end }}
-{{- if .required }}{{ $next }}"required": {{ template "json" .required }}{{ $next = ", " }}{{ end }}
-{{- if .enum }}{{ $next }}"enum": {{ template "json" .enum }}{{ $next = ", " }}{{ end }}
-{{- if .description }}{{ $next }}"description": {{ template "json string" .description }}{{ $next = ", " }}{{ end }}
+{{- if ne (printf "%T" .) "map[string]interface {}" }}{{ template "json" . }}{{ else }}{{ $next := "⟨" }}{
+{{- if .type }}{{ $next }}"type": {{ template "json" .type }}{{ $next = "‚" }}{{ end }}
+{{- if .items }}{{ $next }}"items": {{ template "json schema" .items }}{{ $next = "‚" }}{{ end }}
+{{- if .properties }}{{ $next }}"properties": {{ template "json schemas" .properties }}{{ $next = "‚" }}{{ end }}
+{{- if .required }}{{ $next }}"required": {{ template "json" .required }}{{ $next = "‚" }}{{ end }}
+{{- if .enum }}{{ $next }}"enum": {{ template "json" .enum }}{{ $next = "‚" }}{{ end }}
+{{- if .description }}{{ $next }}"description": {{ template "json string" .description }}{{ $next = "‚" }}{{ end }}
 {{- range $key, $item := . }}
   {{- if not (eq $key "type" "items" "properties" "required" "enum" "description") }}{{ $next }}
-    {{- template "json string" $key }}: {{ template "json" $item }}{{ $next = ", " }}{{ end }}
-{{- end }}}{{ end }}"""
-PARAMETERS = """{"type": {{ template "json string" .Type }}
-{{- if .Properties }}, "properties": {{ template "json properties" .Properties }}
-{{- else }}, "properties": {}{{ end }}
-{{- if ne (printf "%#v" .Required) "[]string(nil)" }}, "required": {{ template "json strings" .Required }}{{ end }}}"""
-FUNCTION = """{"name": {{ template "json string" .Name }}
-{{- if .Description }}, "description": {{ template "json string" .Description }}{{ end -}}
-, "parameters": {{ template "json parameters" .Parameters }}}"""
-TOOL = """{"type": {{ template "json string" .Type }}, "function": {{ template "json function" .Function }}}"""
+    {{- template "json string" $key }}: {{ template "json" $item }}{{ $next = "‚" }}{{ end }}
+{{- end }}⟨if .⟩}{{ end }}"""
+SCHEMAS = """{{- $next := "⟨" }}{
+{{- range $key, $item := . }}{{ $next }}{{ $next = "‚" }}
+  {{- template "json string" $key }}: {{ template "json schema" $item }}{{ end }}⟨if .⟩}"""
+PARAMETERS = """{{ "{⟨" }}"type": {{ template "json string" .Type }}{{ "‚" -}}
+"properties": {{ template "json properties" .Properties }}
+{{- if ne (printf "%#v" .Required) "[]string(nil)" }}{{ "‚" -}}
+"required": {{ template "json strings" .Required }}{{ end }}⟨if true⟩}"""
+FUNCTION = """{{ "{⟨" }}"name": {{ template "json string" .Name }}{{ "‚" }}
+{{- if .Description }}"description": {{ template "json string" .Description }}{{ "‚" }}{{ end -}}
+"parameters": {{ template "json parameters" .Parameters }}⟨if true⟩}"""
+TOOL = """{{ "{⟨" }}"type": {{ template "json string" .Type }}{{ "‚" -}}
+"function": {{ template "json function" .Function }}⟨if true⟩}"""
 STR = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}{{ . }}{{ else if eq $type "bool" }}{{ if . }}True{{ else }}False{{ end }}
@@ -83,28 +90,56 @@ REPR = """
 {{- else if eq $type "bool" }}{{ if . }}True{{ else }}False{{ end }}
 {{- else if eq $type "<nil>" }}None{{ else }}{{ json . }}{{ end }}"""
 
-TEMPLATES = {
-    "json string": STRING,
+JSON = {
     "json": ANY,
     "json arguments": MAPPING,
+    "json list": LIST,
     "json strings": STRINGS,
     "json properties": PROPERTIES,
+    "json alternatives": ALTERNATIVES,
     "json property": PROPERTY,
     "json schema": SCHEMA,
+    "json schemas": SCHEMAS,
     "json parameters": PARAMETERS,
     "json function": FUNCTION,
     "json tool": TOOL,
-    "str": STR,
-    "repr": REPR,
 }
+TEXTS = {"json string": STRING, "str": STR, "repr": REPR}
+SAME_DEPTH = ("json", "json schema")
+"""Templates that may hand their argument on, and that are no brackets of their own then."""
 
 
 def definitions(names: Iterable[str]) -> str:
     """The ``define`` of each template that is called, and of those that they call."""
-    wanted, waiting = set(), list(names)
+    found: dict[str, str] = {}
+    waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting.extend(re.findall(r'template "([^"]+)"', TEMPLATES[name]))
-    return "".join(f'{{{{- define "{n}" }}}}{body}{{{{ end }}}}\n' for n, body in TEMPLATES.items() if n in wanted)
+        if name not in found:
+            found[name] = _body(name)
+            waiting.extend(re.findall(r'template "([^"]+)"', found[name]))
+    return "".join(f'{{{{- define "{name}" }}}}{body}{{{{ end }}}}\n' for name, body in sorted(found.items()))
+
+
+def _body(name: str) -> str:
+    """The text of a template; that of ``json tool 4 0`` is indented by 4 spaces at depth 0."""
+    if name in TEXTS:
+        return TEXTS[name]
+    if name in JSON:
+        return re.sub(r"⟨if [^⟩]*⟩", "", JSON[name]).replace("⟨", "").replace("‚", ", ")
+    base, indent, depth = re.fullmatch(r"(.*) (\d+) (\d+)", name).groups()  # type: ignore[union-attr]
+    width, level = int(indent), int(depth)
+    if level > MAX_DEPTH:
+        return '{{ slice "nested too deeply" 99 }}'
+    inner, outer = "\\n" + " " * width * (level + 1), "\\n" + " " * width * level
+
+    def deeper(match: re.Match[str]) -> str:
+        called = match[1]
+        if called in TEXTS:
+            return match[0]
+        same = base in SAME_DEPTH and match[2] == " ."
+        return f'template "{called} {width} {level if same else level + 1}"{match[2]}'
+
+    text = re.sub(r'template "([^"]+)"( \S+)', deeper, JSON[base])
+    text = re.sub(r"⟨if ([^⟩]*)⟩", lambda match: f'{{{{ if {match[1]} }}}}{{{{ "{outer}" }}}}{{{{ end }}}}', text)
+    return text.replace("⟨", inner).replace("‚", "," + inner)

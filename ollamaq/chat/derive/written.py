@@ -22,7 +22,6 @@ from ollamaq.chat.derive.values import (
     UNDEFINED,
     Choice,
     DictOf,
-    Filtered,
     Int,
     Json,
     Listing,
@@ -85,13 +84,16 @@ class Written(Conditions):
 
     def json_of(self, value: Value, named: dict[str, Value], args: list[Value]) -> Value:
         indent = named.get("indent") or (args[0] if args else NONE)
-        if indent != NONE:
-            return self.json_indented(value, indent)
-        if set(named) - {"ensure_ascii", "indent"}:
+        if set(named) - {"ensure_ascii", "indent"} or not isinstance(indent, Static):
             return Unknown("tojson with " + ", ".join(named))
+        return self.json_at(value, indent.value if isinstance(indent.value, int) else None, 0)
+
+    def json_at(self, value: Value, width: int | None, depth: int) -> Value:
+        """JSON at a depth of indented JSON, or on one line where ``width`` is None."""
+        suffix = "" if width is None else f" {width} {depth}"
         match value:
             case Choice():
-                return mapped(value, lambda one: self.json_of(one, named, args))
+                return mapped(value, lambda one: self.json_at(one, width, depth))
             case Static(value=Undefined()):
                 raise Raised
             case Static():
@@ -101,35 +103,46 @@ class Written(Conditions):
             case Int():
                 return Str(call("print", self.sum_of(value)))
             case Json():
-                return Rope([Template("json", value.expr)])
+                return Rope([Template(f"json{suffix}", value.expr)])
             case Record() if value.kind in ("tool", "function", "parameters", "property"):
-                return Rope([Template(f"json {value.kind}", value.expr)])
+                return Rope([Template(f"json {value.kind}{suffix}", value.expr)])
             case Listing(mapping=True, kind="json"):
-                return Rope([Template("json arguments", value.expr)])
+                return Rope([Template(f"json arguments{suffix}", value.expr)])
             case Listing(mapping=True, kind="property"):
-                return Rope([Template("json properties", value.expr)])
+                return Rope([Template(f"json properties{suffix}", value.expr)])
             case Listing(kind="tool" | "string" | "json"):
+                opened, between, closed = _separators(width, depth)
                 index, one = self.fresh("i"), self.fresh("item")
-                inner = self.json_of(element(value.kind, Expr(one)), {}, [])
+                inner = self.json_at(element(value.kind, Expr(one)), width, depth + 1)
                 assert isinstance(inner, Rope)
-                loop = Range(index, one, value.expr, [If(Expr(index), [Text(", ")]), *inner.nodes])
-                return Rope([Text("["), loop, Text("]")])
-            case Filtered(base=base):
-                return Unknown(f"JSON of some {base.kind}s")
+                first: Nodes = [If(Expr(index), [Text(between)], [Text(opened)])]
+                loop = Range(index, one, value.expr, [*first, *inner.nodes])
+                return Rope([Text("["), loop, If(value.expr, [Text(closed)]), Text("]")])
             case ListOf():
-                parts: list[Value] = [Static("[")]
-                for at, item in enumerate(value.items):
-                    parts += [Static(", "), self.json_of(item, {}, [])] if at else [self.json_of(item, {}, [])]
-                return self.concat((*parts, Static("]")))
+                return self.bracketed(
+                    "[]", [[self.json_at(item, width, depth + 1)] for item in value.items], width, depth
+                )
             case DictOf():
-                pairs: list[Value] = [Static("{")]
-                for at, (key, item) in enumerate(value.items):
-                    pairs += [Static(", ")] if at else []
-                    pairs += [self.json_of(key, {}, []), Static(": "), self.json_of(item, {}, [])]
-                return self.concat((*pairs, Static("}")))
+                pairs = [
+                    [self.json_at(key, width, depth + 1), Static(": "), self.json_at(item, width, depth + 1)]
+                    for key, item in value.items
+                ]
+                return self.bracketed("{}", pairs, width, depth)
             case _ if self.kind(value) == "text":
                 return Rope([Template("json string", self.text(value))])
         return value if isinstance(value, Unknown) else Unknown(f"JSON of a {type(value).__name__.lower()}")
 
-    def json_indented(self, value: Value, indent: Value) -> Value:
-        return Unknown("tojson with indent")
+    def bracketed(self, brackets: str, elements: list[list[Value]], width: int | None, depth: int) -> Value:
+        opened, between, closed = _separators(width, depth)
+        parts: list[Value] = [Static(brackets[0])]
+        for at, element_parts in enumerate(elements):
+            parts += [Static(between if at else opened), *element_parts]
+        return self.concat((*parts, Static((closed if elements else "") + brackets[1])))
+
+
+def _separators(width: int | None, depth: int) -> tuple[str, str, str]:
+    """What comes before the first element, between two, and after the last."""
+    if width is None:
+        return "", ", ", ""
+    inner, outer = "\n" + " " * width * (depth + 1), "\n" + " " * width * depth
+    return inner, "," + inner, outer
