@@ -13,6 +13,7 @@ from ollamaq.chat.derive.go import Template, pruned, text_of, walk
 from ollamaq.chat.derive.library import definitions
 from ollamaq.chat.derive.state import CannotDerive
 from ollamaq.chat.derive.translate import Translator
+from ollamaq.chat.derive.trimming import expanded, shortened
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.sandbox import Sandbox
 
@@ -48,6 +49,6 @@ def _translated(chat_format: ChatFormat, without: dict[str, str]) -> str:
     translator = Translator(
         chat_format.special_tokens, tools="tools" not in without, thinking="thinking" not in without
     )
-    nodes = pruned(translator.template(Sandbox().parse(chat_format.template)))
+    nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
     called = {node.name for node in walk(nodes) if isinstance(node, Template)}
-    return definitions(called) + text_of(nodes)
+    return definitions(called) + text_of(expanded(nodes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -136,6 +136,17 @@ class Set(Node):
 
 
 @dataclass
+class Strip(Node):
+    """White space, or other characters, taken off the ends of a variable's text; the counter is for the loops."""
+
+    name: str
+    counter: str
+    left: bool
+    right: bool
+    characters: str | None
+
+
+@dataclass
 class If(Node):
     cond: Expr
     body: Nodes
@@ -168,11 +179,26 @@ def walk(nodes: Sequence[Node]) -> Iterator[Node]:
                 yield from walk(node.body)
 
 
-def read_names(nodes: Sequence[Node]) -> set[str]:
-    """The variables that are read anywhere."""
-    found: set[str] = set()
-    for node in walk(nodes):
+def rewritten(nodes: Nodes, change: Callable[[Node], Nodes]) -> Nodes:
+    """With nodes in the place of each, innermost first."""
+    made: Nodes = []
+    for node in nodes:
         match node:
+            case If():
+                node = If(node.cond, rewritten(node.body, change), rewritten(node.other, change))
+            case Range():
+                node = Range(node.index, node.item, node.over, rewritten(node.body, change))
+        made += change(node)
+    return made
+
+
+def read_names(nodes: Sequence[Node], *, nested: bool = True) -> set[str]:
+    """The variables that are read, anywhere or not in what is nested."""
+    found: set[str] = set()
+    for node in walk(nodes) if nested else nodes:
+        match node:
+            case Strip():
+                found.add(node.name)
             case Print() | Template() | Declare() | Set():
                 found |= node.expr.names()
             case If():
@@ -218,7 +244,7 @@ def _without(nodes: Nodes, needed: set[str]) -> Nodes:
     kept: Nodes = []
     for node in nodes:
         match node:
-            case Declare() | Set() if node.name not in needed:
+            case Declare() | Set() | Strip() if node.name not in needed:
                 continue
             case Text() if kept and isinstance(kept[-1], Text):
                 kept[-1] = Text(kept[-1].text + node.text)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-MAX_DEPTH = 8
+from ollamaq.chat.derive import trimming
+
+MAX_DEPTH = 6
 """Of indented JSON; what is deeper is an error when it is rendered."""
 
 STRING = """"
@@ -104,7 +106,7 @@ JSON = {
     "json function": FUNCTION,
     "json tool": TOOL,
 }
-TEXTS = {"json string": STRING, "str": STR, "repr": REPR}
+TEXTS = {"json string": STRING, "str": STR, "repr": REPR, **trimming.TEMPLATES}
 SAME_DEPTH = ("json", "json schema")
 """Templates that may hand their argument on, and that are no brackets of their own then."""
 

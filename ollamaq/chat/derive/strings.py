@@ -17,6 +17,7 @@ from ollamaq.chat.derive.go import (
     Print,
     Range,
     Set,
+    Strip,
     Template,
     Text,
     both,
@@ -49,8 +50,6 @@ from ollamaq.chat.derive.values import (
     truth_value,
 )
 
-SPACES = [c for c in map(chr, range(0x3001)) if c.isspace()]
-"""What Python's ``strip`` takes away."""
 SAFE = {
     "strip",
     "lstrip",
@@ -316,31 +315,10 @@ class Strings(State):
 
         def make() -> Value:
             name = self.declare("text", expr)
-            subject = Expr(name)
-            for wanted, of_end in ((left, False), (right, True)):
-                if wanted:
-                    self.out.append(
-                        Range(self.fresh("_"), "", call("len", subject), self._stripping(name, of_end, characters))
-                    )
-            return Str(subject)
+            self.out.append(Strip(name, self.fresh("_"), left, right, characters))
+            return Str(Expr(name))
 
         return self.remembered(f"strip {left} {right} {characters!r}", expr, make)
-
-    def _stripping(self, name: str, of_end: bool, characters: str | None) -> Nodes:
-        """One character taken away, or the end of that."""
-        subject = Expr(name)
-        by_size: dict[int, list[str]] = {}
-        for character in SPACES if characters is None else sorted(set(characters)):
-            by_size.setdefault(len(character.encode()), []).append(character)
-        nodes: Nodes = [Break()]
-        for size, wanted in sorted(by_size.items(), reverse=True):
-            cut = call("len", call("slice", subject, number(size)))
-            piece = call("slice", subject, cut) if of_end else call("slice", subject, number(0), number(size))
-            rest = call("slice", subject, number(0), cut) if of_end else call("slice", subject, number(size))
-            enough = subject if size == 1 else call("ge", call("len", subject), number(size))
-            cond = both(enough, call("eq", piece, *map(string, wanted)))
-            nodes = [If(cond, [self.put(name, rest)], nodes)]
-        return nodes
 
     def replaced(self, of: Value, old: str, new: str) -> Value:
         expr = self.text(of)

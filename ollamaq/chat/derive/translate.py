@@ -22,6 +22,7 @@ from ollamaq.chat.derive.go import (
     Print,
     Range,
     Set,
+    Strip,
     Template,
     Text,
     both,
@@ -196,9 +197,9 @@ class Translator(Expressions):
         finally:
             self.out, self.sink = outside, sink
         declared = [node for node in inside if isinstance(node, Declare)]
-        if declared and all(isinstance(node, Text | Print | Declare) for node in inside):
-            self.out.extend(declared)
-            inside = [node for node in inside if not isinstance(node, Declare)]
+        if declared and all(isinstance(node, Text | Print | Declare | Strip) for node in inside):
+            self.out.extend(node for node in inside if isinstance(node, Declare | Strip))
+            inside = [node for node in inside if not isinstance(node, Declare | Strip)]
         if all(isinstance(node, Text | Print) for node in inside):
             parts = tuple(
                 Static(node.text) if isinstance(node, Text) else Str(node.expr)
@@ -313,7 +314,7 @@ class Translator(Expressions):
                     assert expr
                     out.append(self.put(name, expr))
             return self.of_kind(kinds[0], Expr(name))
-        for at, ((value, out), (other, _)) in enumerate(((yes, no), (no, yes))):
+        for at, ((_, out), (other, _)) in enumerate(((yes, no), (no, yes))):
             if kinds[at] and exprs[at] is not None and isinstance(other, Static) and other.value in (None, UNDEFINED):
                 name = self.declare(key, self.zero(kinds[at]))
                 expr = exprs[at]
