@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ollamaq.chat.carried import carried
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.forms import Form
 from ollamaq.chat.gotemplate import TemplateError
@@ -53,7 +53,7 @@ def _verdict(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict
             said, said_too = said.removeprefix(bos), said_too.removeprefix(bos)
     if said == said_too:
         return Verdict(name, EQUAL, said, said_too)
-    limit = _limit(conversation) if a.language != b.language else ""
+    limit = _limit(a, b, conversation, said, said_too)
     return Verdict(name, LIMIT if limit else DIFFERS, said, said_too, limit)
 
 
@@ -71,19 +71,17 @@ def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:
         return str(error), REFUSED
 
 
-def _limit(conversation: Conversation) -> str:
-    """Why no Go TEMPLATE can render this conversation as its Jinja does, as far as it is known."""
-    roles = [message.get("role") for message in conversation.messages]
-    if any(one == other != "tool" for one, other in pairwise(roles)):
-        return "it merges messages of one role in a row"
-    arguments = [
-        call["function"].get("arguments")
-        for message in conversation.messages
-        for call in message.get("tool_calls") or ()
-    ]
-    if any(isinstance(given, dict) and list(given) != sorted(given) for given in arguments):
-        return "it sorts the arguments of tool calls"
-    return ""
+def _limit(a: Form, b: Form, conversation: Conversation, said: str, said_too: str) -> str:
+    """Why no TEMPLATE could render it as the Jinja does: what Ollama makes of the conversation first."""
+    if {a.language, b.language} != {"Jinja", "Go"}:
+        return ""
+    left, lost = carried(conversation)
+    if not lost:
+        return ""
+    jinja, prompt = (a, said_too) if a.language == "Jinja" else (b, said)
+    meant, failed = _rendered(jinja, left)
+    same = meant.removeprefix(jinja.bos) == prompt.removeprefix(jinja.bos)
+    return " and ".join(lost) if failed or same else ""
 
 
 def read_chats(path: Path) -> dict[str, Conversation]:
