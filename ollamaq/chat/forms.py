@@ -12,7 +12,7 @@ from jinja2 import meta
 
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
-from ollamaq.chat.jinja import REASONING, ChatFormat
+from ollamaq.chat.jinja import REASONING, ChatFormat, TemplateRefuses
 from ollamaq.chat.known import KnownFormat, find_format
 from ollamaq.chat.sandbox import Sandbox
 from ollamaq.checkpoint import open_checkpoint
@@ -24,6 +24,8 @@ from ollamaq.modelfile.source import MAGIC
 
 KNOWN = "format:"
 """Before the name of a known chat format."""
+MARK = "CONTINUE_FINAL_MESSAGE_TAG "
+"""What transformers puts after an answer that is to be gone on with, to find where it ends."""
 GENERATED = ("messages", "add_generation_prompt")
 
 
@@ -120,9 +122,10 @@ def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
         if conversation.think is not None:
             given["enable_thinking"] = conversation.think
         messages = conversation.messages
-        begun = _begun(messages)
-        rendered = chat_format.render(messages, add_generation_prompt=begun is None, **given)
-        return rendered if begun is None else _cut(rendered, begun)
+        if not _begun(messages):
+            return chat_format.render(messages, **given)
+        marked = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + MARK}]
+        return _cut(chat_format.render(marked, add_generation_prompt=False, **given))
 
     names = meta.find_undeclared_variables(Sandbox().parse(chat_format.template))
     shown = tuple(sorted(names - set(GENERATED)))
@@ -130,18 +133,23 @@ def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
     return Form(origin, "Jinja", chat_format.template, shown, render, bos)
 
 
-def _begun(messages: list[dict[str, Any]]) -> str | None:
-    """The answer that a conversation ends with, which is to be gone on with."""
+def _begun(messages: list[dict[str, Any]]) -> bool:
+    """Whether a conversation ends with an answer, which is to be gone on with."""
     last = messages[-1] if messages else {}
     content = last.get("content")
-    return content if last.get("role") == "assistant" and isinstance(content, str) and content.strip() else None
+    return last.get("role") == "assistant" and isinstance(content, str) and bool(content)
 
 
-def _cut(rendered: str, begun: str) -> str:
-    """The prompt up to the end of that answer, as transformers' ``continue_final_message`` has it."""
-    at = rendered.rfind(begun.strip())
-    whole = begun.lstrip() if rendered.startswith(begun.lstrip(), at) else begun.strip()
-    return rendered[: at + len(whole)] if at >= 0 else rendered
+def _cut(rendered: str) -> str:
+    """The prompt up to the mark, and without the space before it if the template took away the one that ends it.
+
+    Raises:
+        TemplateRefuses: the template leaves the answer out.
+    """
+    before, mark, after = rendered.rpartition(MARK.strip())
+    if not mark:
+        raise TemplateRefuses("the last answer does not appear in the prompt")
+    return before if after.startswith(MARK[-1]) else before.rstrip()
 
 
 def gguf_format(metadata: Metadata) -> ChatFormat | None:

@@ -26,7 +26,7 @@ from ollamaq.chat.derive.go import (
     string,
 )
 from ollamaq.chat.derive.numbers import PYTHON, Numbers
-from ollamaq.chat.derive.shapes import MESSAGES
+from ollamaq.chat.derive.shapes import MESSAGES, present
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
@@ -114,6 +114,8 @@ class Conditions(Numbers):
                 return self._any(list(value.parts))
             case Rope():
                 return self._truth_of_nodes(value.nodes)
+            case Choice(yes=Listing(expr=expr), no=Static(value=None | Undefined())) if value.cond == present(expr):
+                return self.simplified(expr)
             case Choice():
                 yes, no = self.truth(value.yes), self.truth(value.no)
                 if isinstance(yes, Unknown):

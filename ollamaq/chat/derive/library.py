@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from ollamaq.chat.derive import trimming
 
-MAX_DEPTH = 6
+MAX_DEPTH = 7
 """Of indented JSON; what is deeper is an error when it is rendered."""
 
 STRING = """"

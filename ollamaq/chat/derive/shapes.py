@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ollamaq.chat.derive.go import Expr, field_of
+from ollamaq.chat.derive.go import Expr, call, field_of, string
 from ollamaq.chat.derive.values import NOTHING, Choice, Json, Listing, Record, Static, Str, Value
 
 Field = Callable[[Expr], Value]
+
+
+def present(texts: Expr) -> Expr:
+    """Whether a list of texts was given, if only an empty one."""
+    return call("ne", call("printf", string("%#v"), texts), string("[]string(nil)"))
 
 
 def _str(name: str) -> Field:
@@ -61,7 +66,9 @@ SHAPES: Mapping[str, Mapping[str, Field]] = {
     "parameters": {
         "type": _str("Type"),
         "properties": lambda of: Listing("property", field_of(of, "Properties"), mapping=True),
-        "required": _maybe("Required", _list("string")),
+        "required": lambda of: Choice(
+            present(field_of(of, "Required")), Listing("string", field_of(of, "Required")), NOTHING
+        ),
     },
     "property": {
         "type": lambda of: Choice(field_of(of, "Type"), Str(Expr("print", (field_of(of, "Type"),))), NOTHING),

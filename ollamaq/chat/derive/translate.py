@@ -511,11 +511,18 @@ class Translator(Expressions):
             self.speakers = self.speakers[:-1]
         self.env.update({key: entry for key, entry in env.items() if "." in key})
         if any(isinstance(child, Print) and child.said for child in walk(out)) and not over.backwards:
-            out = _cut(out, negated(both(CONTINUED, last)))
+            out = _cut(out, negated(both(CONTINUED, self.final(over.expr, at))))
         if over.mapping and any(counter.text in _names(child) for child in walk(out)):
             self.out.append(Declare(counter.text, number(0)))
             out.append(Set(counter.text, call("len", call("printf", string("%*sx"), counter, EMPTY))))
         return Range(index, "$_" if over.backwards else item, over.expr, out)
+
+    def final(self, over: Expr, at: Expr) -> Expr:
+        """Whether an element of a part of a list is the last of the whole."""
+        if over.text == "slice" and len(over.args) == 3:
+            whole, begin, _ = over.args
+            over = whole if begin == number(0) else call("slice", whole, begin)
+        return call("eq", call("len", call("slice", over, at)), number(1))
 
     def prepare(self, node: jinja.For) -> set[str]:
         """Make variables of what the loop assigns; the texts that it only adds to are returned."""
