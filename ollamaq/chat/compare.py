@@ -38,10 +38,10 @@ class Verdict:
 
 def compare(a: Form, b: Form, conversations: Mapping[str, Conversation]) -> list[Verdict]:
     """A verdict for each conversation; a BOS that only one side writes is no difference, as Ollama adds it itself."""
-    return [_verdict(a, b, name, conversation) for name, conversation in conversations.items()]
+    return [compared(a, b, name, conversation) for name, conversation in conversations.items()]
 
 
-def _verdict(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict:
+def compared(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict:
     (said, failed), (said_too, failed_too) = (_rendered(form, conversation) for form in (a, b))
     failures = {failed, failed_too} - {""}
     if failures:
