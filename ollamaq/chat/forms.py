@@ -137,7 +137,8 @@ def _begun(messages: list[dict[str, Any]]) -> bool:
     """Whether a conversation ends with an answer, which is to be gone on with."""
     last = messages[-1] if messages else {}
     content = last.get("content")
-    return last.get("role") == "assistant" and isinstance(content, str) and bool(content)
+    said = isinstance(content, str) and bool(content) and not last.get("tool_calls")
+    return said and last.get("role") == "assistant"
 
 
 def _cut(rendered: str) -> str:

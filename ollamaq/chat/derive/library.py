@@ -80,17 +80,33 @@ TOOL = """{{ "{⟨" }}"type": {{ template "json string" .Type }}{{ "‚" -}}
 "function": {{ template "json function" .Function }}⟨if true⟩}"""
 STR = """
 {{- $type := printf "%T" . }}
-{{- if eq $type "string" }}{{ . }}{{ else if eq $type "bool" }}{{ if . }}True{{ else }}False{{ end }}
-{{- else if eq $type "<nil>" }}None{{ else }}{{ template "repr" . }}{{ end }}"""
+{{- if eq $type "string" }}{{ . }}{{ else }}{{ template "repr" . }}{{ end }}"""
 REPR = """
 {{- $type := printf "%T" . }}
-{{- if eq $type "string" }}'{{ . }}'{{ else if eq $type "map[string]interface {}" }}{
-  {{- $next := "" }}{{ range $key, $item := . }}{{ $next }}'{{ $key }}': {{ template "repr" $item }}
-    {{- $next = ", " }}{{ end }}}
-{{- else if eq $type "[]interface {}" }}[
-  {{- range $at, $item := . }}{{ if $at }}, {{ end }}{{ template "repr" $item }}{{ end }}]
+{{- if eq $type "string" }}{{ template "repr string" . }}
+{{- else if eq $type "map[string]interface {}" }}{{ template "repr arguments" . }}
+{{- else if eq $type "[]interface {}" }}{{ template "repr list" . }}
 {{- else if eq $type "bool" }}{{ if . }}True{{ else }}False{{ end }}
 {{- else if eq $type "<nil>" }}None{{ else }}{{ json . }}{{ end }}"""
+REPR_STRING = r"""
+{{- $single := false }}{{ $double := false }}
+{{- range $at := len . }}{{ $byte := index $ $at }}
+  {{- if eq $byte 39 }}{{ $single = true }}{{ else if eq $byte 34 }}{{ $double = true }}{{ end }}
+{{- end }}
+{{- $quote := "'" }}{{ if and $single (not $double) }}{{ $quote = "\"" }}{{ end }}{{ $quote }}
+{{- range $at := len . }}{{ $byte := index $ $at }}
+  {{- if eq $byte 92 }}\\{{ else if eq $byte 10 }}\n{{ else if eq $byte 13 }}\r{{ else if eq $byte 9 }}\t
+  {{- else if and (eq $byte 39) (eq $quote "'") }}{{ if $double }}\{{ end }}'
+  {{- else if or (lt $byte 32) (eq $byte 127) }}{{ printf "\\x%02x" $byte }}
+  {{- else if lt $byte 128 }}{{ printf "%c" $byte }}
+  {{- else if ge $byte 192 }}
+    {{- $size := 2 }}{{ if ge $byte 240 }}{{ $size = 4 }}{{ else if ge $byte 224 }}{{ $size = 3 }}{{ end }}
+    {{- $rune := slice (slice $ $at) 0 $size }}{{ $quoted := printf "%q" $rune }}
+    {{- if ne (slice $quoted 1 2) "\\" }}{{ $rune }}
+    {{- else if and (eq (slice $quoted 1 5) "\\u00") (lt (index $quoted 5) 103) }}\x{{ slice $quoted 5 7 }}
+    {{- else }}{{ slice $quoted 1 (len (slice $quoted 1)) }}{{ end }}
+  {{- end }}
+{{- end }}{{ $quote }}"""
 
 JSON = {
     "json": ANY,
@@ -106,7 +122,7 @@ JSON = {
     "json function": FUNCTION,
     "json tool": TOOL,
 }
-TEXTS = {"json string": STRING, "str": STR, "repr": REPR, **trimming.TEMPLATES}
+TEXTS = {"json string": STRING, "str": STR, "repr": REPR, "repr string": REPR_STRING, **trimming.TEMPLATES}
 SAME_DEPTH = ("json", "json schema")
 """Templates that may hand their argument on, and that are no brackets of their own then."""
 
@@ -127,6 +143,9 @@ def _body(name: str) -> str:
     """The text of a template; that of ``json tool 4 0`` is indented by 4 spaces at depth 0."""
     if name in TEXTS:
         return TEXTS[name]
+    if name.startswith("repr "):
+        body = re.sub(r'"(\w+)": ', r"'\1': ", _body(name.replace("repr", "json")))
+        return body.replace('template "json', 'template "repr')
     if name in JSON:
         return re.sub(r"⟨if [^⟩]*⟩", "", JSON[name]).replace("⟨", "").replace("‚", ", ")
     base, indent, depth = re.fullmatch(r"(.*) (\d+) (\d+)", name).groups()  # type: ignore[union-attr]

@@ -101,7 +101,8 @@ class Translator(Expressions):
             CannotDerive: it makes use of what no Go template can say, or of what is not known here.
         """
         self.declare("last", call("index", GIVEN, call("len", call("slice", GIVEN, number(1)))), LAST.text)
-        spoken = both(call("eq", field_of(LAST, "Role"), ASSISTANT), field_of(LAST, "Content"))
+        called = negated(field_of(LAST, "ToolCalls"))
+        spoken = both(call("eq", field_of(LAST, "Role"), ASSISTANT), field_of(LAST, "Content"), called)
         self.declare("continued", spoken, CONTINUED.text)
         if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
             self.env["thinking"] = self.env["enable_thinking"]  # what some call it
@@ -177,6 +178,8 @@ class Translator(Expressions):
                 self.branch(value.cond, lambda: self.write(value.yes), lambda: self.write(value.no))
             case Json():
                 self.out.append(Template("str", value.expr))
+            case Record() | Listing():
+                self.write(self.string_of(value))
             case Unknown():
                 raise CannotDerive(value.why)
             case _:

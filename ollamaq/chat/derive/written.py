@@ -55,6 +55,10 @@ class Written(Conditions):
             return Str(call("print", self.sum_of(value)))
         if self.kind(value) == "text":
             return value
+        if isinstance(value, Record) and value.kind in ("tool", "function", "parameters", "property"):
+            return Rope([Template(f"repr {value.kind}", value.expr)])
+        if isinstance(value, Listing) and value.mapping:
+            return Rope([Template("repr arguments" if value.kind == "json" else "repr properties", value.expr)])
         return Unknown(f"the text of a {type(value).__name__.lower()}")
 
     def joined(self, value: Value, separator: str) -> Value:
