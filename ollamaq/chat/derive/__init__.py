@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ollamaq.chat.derive.bos import without_leading
 from ollamaq.chat.derive.go import Template, pruned, text_of, walk
 from ollamaq.chat.derive.library import definitions
 from ollamaq.chat.derive.state import CannotDerive
@@ -50,5 +51,6 @@ def _translated(chat_format: ChatFormat, without: dict[str, str]) -> str:
         chat_format.special_tokens, tools="tools" not in without, thinking="thinking" not in without
     )
     nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
+    nodes = pruned(without_leading(nodes, chat_format.special_tokens.get("bos_token", "")))
     called = {node.name for node in walk(nodes) if isinstance(node, Template)}
     return definitions(called) + text_of(expanded(nodes))

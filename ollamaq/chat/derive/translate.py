@@ -187,8 +187,8 @@ class Translator(Expressions):
 
     def printed(self, expr: Expr) -> Node:
         speaker = self.speaker(expr)
-        said = bool(speaker) and self.simplified(call("eq", Expr(f"{speaker}.Role"), ASSISTANT)) != FALSE
-        return Print(expr, said)
+        answer = both(call("eq", Expr(f"{speaker}.Role"), ASSISTANT), negated(Expr(f"{speaker}.ToolCalls")))
+        return Print(expr, bool(speaker) and self.simplified(answer) != FALSE)
 
     def rope(self, run: Callable[[], None]) -> Value:
         """The text that statements write."""
@@ -513,7 +513,7 @@ class Translator(Expressions):
         if over.kind in MESSAGES:
             self.speakers = self.speakers[:-1]
         self.env.update({key: entry for key, entry in env.items() if "." in key})
-        if any(isinstance(child, Print) and child.said for child in walk(out)) and not over.backwards:
+        if over.kind in MESSAGES and not over.backwards and any(_said(child) for child in out):
             out = _cut(out, negated(both(CONTINUED, self.final(over.expr, at))))
         if over.mapping and any(counter.text in _names(child) for child in walk(out)):
             self.out.append(Declare(counter.text, number(0)))
