@@ -24,8 +24,9 @@ from ollamaq.modelfile.source import MAGIC
 
 KNOWN = "format:"
 """Before the name of a known chat format."""
-MARK = "CONTINUE_FINAL_MESSAGE_TAG "
-"""What transformers puts after an answer that is to be gone on with, to find where it ends."""
+MARK = "CONTINUE_FINAL_MESSAGE_TAG\u2003"
+"""What transformers puts after an answer that is to be gone on with, to find where it ends; here with a space at its
+end that no template writes, where transformers has one that some do."""
 GENERATED = ("messages", "add_generation_prompt")
 
 

@@ -72,6 +72,8 @@ class State:
         self.ignored: set[str] = set()
         self.speakers: list[str] = []
         """Variables of loops over messages."""
+        self.final: dict[str, Expr] = {}
+        """By those variables, whether it is the last message of all."""
         self.endings: set[str] = {"$.Messages"}
         """Lists that end with the last message."""
         self.spoken: dict[str, str] = {}

@@ -98,8 +98,18 @@ class Strings(State):
                 return self.sum_of(value)
             case Concat():
                 parts = [self.pure(part) for part in value.parts]
-                return None if None in parts else call("print", *(part for part in parts if part))
+                return None if None in parts else call("print", *self.ended([part for part in parts if part]))
         return None
+
+    def ended(self, parts: list[Expr]) -> list[Expr]:
+        """Texts in a row, of which those after an answer fall away where the prompt goes on with it."""
+        for at, part in list(enumerate(parts[:-1]))[::-1]:
+            if self.speaker(part):
+                return [*parts[: at + 1], *self.ending(part, parts[at + 1 :])]
+        return parts
+
+    def ending(self, expr: Expr, after: list[Expr]) -> list[Expr]:
+        raise NotImplementedError
 
     def packed(self, value: ListOf) -> Value:
         """A list of texts as one."""
@@ -118,7 +128,7 @@ class Strings(State):
             case Rope():
                 return self.captured(value.nodes)
             case Concat():
-                return call("print", *(self.text(part) for part in value.parts))
+                return call("print", *self.ended([self.text(part) for part in value.parts]))
             case Choice():
                 name = self.declare("text", EMPTY)
                 kept, results = self.out, []

@@ -186,9 +186,21 @@ class Translator(Expressions):
                 raise CannotDerive(f"a {type(value).__name__.lower()} is written")
 
     def printed(self, expr: Expr) -> Node:
+        return Print(expr, self.said(expr))
+
+    def ending(self, expr: Expr, after: list[Expr]) -> list[Expr]:
+        speaker = self.speaker(expr)
+        if speaker not in self.final or not self.said(expr):
+            return after
+        name = self.declare("end", call("print", *after) if len(after) > 1 else after[0])
+        self.out.append(If(both(CONTINUED, self.final[speaker]), [self.put(name, EMPTY)]))
+        return [Expr(name)]
+
+    def said(self, expr: Expr) -> bool:
+        """Whether it may be what an assistant said, after which a prompt that goes on with it ends."""
         speaker = self.speaker(expr)
         answer = both(call("eq", Expr(f"{speaker}.Role"), ASSISTANT), negated(Expr(f"{speaker}.ToolCalls")))
-        return Print(expr, bool(speaker) and self.simplified(answer) != FALSE)
+        return bool(speaker) and self.simplified(answer) != FALSE
 
     def rope(self, run: Callable[[], None]) -> Value:
         """The text that statements write."""
@@ -293,13 +305,16 @@ class Translator(Expressions):
     ) -> Value:
         """What a variable is after a branch: a variable of Go's where both have a value of one kind."""
         kinds = [self.kind(value) for value, _ in (yes, no)]
-        exprs = [self.expr_in(value, out) for value, out in (yes, no)]
+        unchanged = [before is not None and (value is before or value == before) for value, _ in (yes, no)]
+        exprs = [
+            self.expr_in(value, self.out if same else out)
+            for (value, out), same in zip((yes, no), unchanged, strict=True)
+        ]
         conds = [condition_of(value) for value, _ in (yes, no)]
         if all(c in (TRUE, FALSE) for c in conds):
             cond = self.stable(cond)
             return Truth(cond if conds[0] == TRUE else negated(cond))
         if kinds[0] and kinds[0] == kinds[1] and exprs[0] is not None and exprs[1] is not None:
-            unchanged = [before is not None and (value is before or value == before) for value, _ in (yes, no)]
             at = (
                 1
                 if unchanged[1] or isinstance(no[0], Static)
@@ -501,6 +516,7 @@ class Translator(Expressions):
                     out.append(Declare(item, call("index", over.expr, place)))
             if over.kind in MESSAGES:
                 self.speakers = [*self.speakers, item]
+                self.final[item] = self.ends_at(over.expr, at)
             loop = Loop(Int(((position, 1),)), call("eq", position, number(0)), last, Int(((count, 1),)), over)
             body: Callable[[], None] = lambda: self.iteration(node, value, loop)  # noqa: E731
             if only is None:
@@ -514,13 +530,13 @@ class Translator(Expressions):
             self.speakers = self.speakers[:-1]
         self.env.update({key: entry for key, entry in env.items() if "." in key})
         if over.kind in MESSAGES and not over.backwards and any(_said(child) for child in out):
-            out = _cut(out, negated(both(CONTINUED, self.final(over.expr, at))))
+            out = _cut(out, negated(both(CONTINUED, self.ends_at(over.expr, at))))
         if over.mapping and any(counter.text in _names(child) for child in walk(out)):
             self.out.append(Declare(counter.text, number(0)))
             out.append(Set(counter.text, call("len", call("printf", string("%*sx"), counter, EMPTY))))
         return Range(index, "$_" if over.backwards else item, over.expr, out)
 
-    def final(self, over: Expr, at: Expr) -> Expr:
+    def ends_at(self, over: Expr, at: Expr) -> Expr:
         """Whether an element of a part of a list is the last of the whole."""
         if over.text == "slice" and len(over.args) == 3:
             whole, begin, _ = over.args
