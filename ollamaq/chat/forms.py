@@ -35,7 +35,7 @@ class Form:
     """A chat format from ``origin``; ``language`` is ``Jinja`` or ``Go``.
 
     ``render`` may raise `TemplateRefuses` (it has no form for the conversation) or an `OllamaqError`. ``bos`` is the
-    text of the token that it may begin with, which Ollama adds by itself.
+    text of the token that it may begin with, which Ollama adds by itself; a Go TEMPLATE has no ``chat_format``.
     """
 
     origin: str
@@ -44,6 +44,7 @@ class Form:
     variables: tuple[str, ...]
     render: Callable[[Conversation], str]
     bos: str = ""
+    chat_format: ChatFormat | None = None
 
 
 def open_form(source: str, server: str = "") -> Form:
@@ -131,7 +132,7 @@ def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
     names = meta.find_undeclared_variables(Sandbox().parse(chat_format.template))
     shown = tuple(sorted(names - set(GENERATED)))
     bos = chat_format.special_tokens.get("bos_token", "")
-    return Form(origin, "Jinja", chat_format.template, shown, render, bos)
+    return Form(origin, "Jinja", chat_format.template, shown, render, bos, chat_format)
 
 
 def _begun(messages: list[dict[str, Any]]) -> bool:

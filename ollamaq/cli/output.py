@@ -33,7 +33,7 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json, self.quiet = as_json, quiet
 
-    def note(self, text: str) -> None:
+    def note(self, text: RenderableType) -> None:
         """Say something in passing."""
         if not self.quiet:
             stderr.print(text)

@@ -1,4 +1,4 @@
-"""``ollamaq template``: chat templates shown, and compared with each other."""
+"""``ollamaq template``: chat templates shown, compared with each other, and derived."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, REFUSED, Verdict, compare, read_chats
-from ollamaq.chat.conversations import SUITE
-from ollamaq.chat.forms import known_in, open_form
+from ollamaq.chat.conversations import KINDS, SUITE
+from ollamaq.chat.derive import derive as derive_template
+from ollamaq.chat.forms import go_form, known_in, open_form
 from ollamaq.chat.known import known_formats, shown
-from ollamaq.cli.options import Json
+from ollamaq.chat.prove import RANDOM, prove
+from ollamaq.cli.options import Json, Quiet
 from ollamaq.cli.output import Output, command, table
+from ollamaq.errors import UsageError
+from ollamaq.files import write_text
 from ollamaq.modelfile.printable import printed
 
 DIFFERENT = 1
@@ -36,7 +40,7 @@ SourceName = Annotated[
 ]
 Server = Annotated[str, typer.Option("--server", envvar="OLLAMA_HOST", help="Where models are that are no files.")]
 
-template = typer.Typer(help="Show and compare chat templates.", no_args_is_help=True)
+template = typer.Typer(help="Show, compare and derive chat templates.", no_args_is_help=True)
 
 
 @template.command("list")
@@ -115,6 +119,59 @@ def check(
     }
     Output(as_json=as_json, quiet=False).result(data, *shown, brief="")
     if first:
+        raise typer.Exit(DIFFERENT)
+
+
+@template.command()
+@command
+def derive(
+    source: SourceName,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the TEMPLATE here.", show_default=False),
+    ] = None,
+    random: Annotated[
+        int, typer.Option("--random", min=0, help="Prove it over so many random conversations.")
+    ] = RANDOM,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random conversations.")] = 0,
+    chats: Annotated[
+        Path | None,
+        typer.Option("--chats", metavar="FILE.jsonl", help="Prove it over these, too.", show_default=False),
+    ] = None,
+    server: Server = "",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Derive a Go TEMPLATE from a chat template in Jinja, and prove the prompts equal.
+
+    Exits with 0 if all are equal, 1 if not. Tools and thinking are left out where Go cannot say them, which is told.
+    """
+    form = open_form(source, server)
+    if form.chat_format is None:
+        raise UsageError(f"{source} has a TEMPLATE in Go already", next_step="give one with a chat template in Jinja")
+    derived = derive_template(form.chat_format)
+    conversations = SUITE | (read_chats(chats) if chats else {})
+    proof = prove(form, go_form("derived", derived.template), random=random, seed=seed, chats=conversations)
+    if output is not None:
+        write_text(output, derived.template)
+    out = Output(as_json=as_json, quiet=quiet)
+    out.note(proof.summary)
+    for feature, why in derived.without.items():
+        out.note(f"[yellow]without {feature}[/]: {escape(why)}")
+    if proof.counterexample:
+        out.note(_side_by_side(proof.counterexample[1]))
+    data: dict[str, Any] = {
+        "source": form.origin,
+        "template": derived.template,
+        "without": derived.without,
+        "proof": {kind: dict(proof.counts(kind)) for kind in KINDS},
+    }
+    if proof.counterexample:
+        conversation, verdict = proof.counterexample
+        data["counterexample"] = {**_described(verdict), **asdict(conversation)}
+    shown = [] if output else [Text(derived.template.removesuffix("\n"))]
+    out.result(data, *shown, brief="" if output else derived.template.removesuffix("\n"))
+    if proof.counterexample:
         raise typer.Exit(DIFFERENT)
 
 

@@ -13,6 +13,7 @@ from ollamaq.chat.derive.bos import without_leading
 from ollamaq.chat.derive.go import Template, pruned, text_of, walk
 from ollamaq.chat.derive.library import definitions
 from ollamaq.chat.derive.state import CannotDerive
+from ollamaq.chat.derive.tags import tagged
 from ollamaq.chat.derive.translate import Translator
 from ollamaq.chat.derive.trimming import expanded, shortened
 from ollamaq.chat.jinja import ChatFormat
@@ -53,4 +54,4 @@ def _translated(chat_format: ChatFormat, without: dict[str, str]) -> str:
     nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
     nodes = pruned(without_leading(nodes, chat_format.special_tokens.get("bos_token", "")))
     called = {node.name for node in walk(nodes) if isinstance(node, Template)}
-    return definitions(called) + text_of(expanded(nodes))
+    return tagged(definitions(called) + text_of(expanded(nodes)), chat_format, without)

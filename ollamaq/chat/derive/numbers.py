@@ -9,11 +9,14 @@ from ollamaq.chat.derive.go import (
     EMPTY,
     FALSE,
     TRUE,
+    Declare,
     Expr,
     If,
+    Nodes,
     Range,
     Set,
     call,
+    either,
     negated,
     number,
     string,
@@ -101,8 +104,9 @@ class Numbers(Lists):
         minus = Int(tuple((e, -t) for e, t in difference.terms if t < 0), max(-difference.constant, 0))
         if not plus.terms:
             op, plus, minus = MIRRORED[op], minus, plus
-        if len(plus.terms) == 1 and plus.terms[0][0].text == "len" and minus == Int(()) and not plus.constant:
-            item = plus.terms[0][0].args[0]
+        measured = self._measured(plus.terms[0][0]) if len(plus.terms) == 1 else None
+        if measured and minus == Int(()) and not plus.constant:
+            item = measured
             if op in ("gt", "ne"):
                 return self.simplified(item)
             if op in ("eq", "lteq"):
@@ -115,6 +119,21 @@ class Numbers(Lists):
         if minus == Int(()) and plus.constant:
             minus, plus = Int((), -plus.constant), Int(plus.terms)
         return self.simplified(call(GO[op], self.sum_of(plus), self.sum_of(minus)))
+
+    def _measured(self, length: Expr) -> Expr | None:
+        """What a length is of, which is empty where that is 0."""
+        return length.args[0] if length.text == "len" else self.lengths.get(length.text)
+
+    def characters(self, text: Expr) -> Expr:
+        """How many characters a text has, where Go's ``len`` counts bytes."""
+        subject = self.variable_of(text, "text")
+        name, at, byte = self.declare("length", number(0)), self.fresh("at"), self.fresh("byte")
+        begins = either(call("lt", Expr(byte), number(128)), call("ge", Expr(byte), number(192)))
+        more = call("len", call("printf", string("%*sx"), Expr(name), EMPTY))
+        body: Nodes = [Declare(byte, call("index", subject, Expr(at))), If(begins, [Set(name, more)])]
+        self.out.append(Range(at, "", call("len", subject), body))
+        self.lengths[name] = text
+        return Expr(name)
 
     def length(self, value: Value) -> Value:
         match value:
@@ -147,5 +166,5 @@ class Numbers(Lists):
                     self.cache[key] = Int(((Expr(name), 1),))
                 return self.cache[key]
         if self.kind(value) == "text":
-            return Int(((call("len", self.text(value)), 1),))
+            return Int(((self.characters(self.text(value)), 1),))
         return value if isinstance(value, Unknown) else Unknown(f"the length of a {type(value).__name__.lower()}")

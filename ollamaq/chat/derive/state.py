@@ -72,6 +72,8 @@ class State:
         self.ignored: set[str] = set()
         self.speakers: list[str] = []
         """Variables of loops over messages."""
+        self.lengths: dict[str, Expr] = {}
+        """Variables that count the characters of a text, and the text."""
         self.final: dict[str, Expr] = {}
         """By those variables, whether it is the last message of all."""
         self.endings: set[str] = {"$.Messages"}

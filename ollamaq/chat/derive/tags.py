@@ -1,0 +1,66 @@
+"""The tags around thoughts and before tool calls, put where Ollama looks for them in a TEMPLATE.
+
+``thinking/template.go`` takes the texts next to the last ``.Thinking``, ``tools/template.go`` the text after the first
+``if .ToolCalls``; what says so here is never rendered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from ollamaq.chat.conversations import ASKED, WEATHER, Message, assistant, call
+from ollamaq.chat.gotemplate import GoTemplate
+from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
+from ollamaq.errors import OllamaqError
+
+THOUGHT, SAID = "T0ught", "S4id"
+TAG = r"(<[^<>\s{}]{1,40}>|\[[^\[\]\s{}]{1,40}\])"
+TOOLS = "{{{{ range .Messages }}}}{{{{ if and false .ToolCalls }}}}{}{{{{ end }}}}{{{{ end }}}}"
+THINKING = "{{{{ range .Messages }}}}{{{{ if and false .Thinking }}}}{}{{{{ .Thinking }}}}{}{{{{ end }}}}{{{{ end }}}}"
+
+
+def tagged(template: str, chat_format: ChatFormat, without: Container[str]) -> str:
+    """A TEMPLATE that tells Ollama the tags that a chat template writes, but for features that it is without.
+
+    It ends with a line of its own, which is not rendered.
+    """
+    tag = "" if "tools" in without else tool_tag(chat_format)
+    tags = None if "thinking" in without else think_tags(chat_format)
+    template = TOOLS.format(tag) + ("\n" if template.startswith("{{-") else "") + template if tag else template
+    if "messages" not in GoTemplate.parse(template).variables:  # without, Ollama renders turn by turn
+        template = "{{ range .Messages }}{{ end }}" + template
+    template = template + THINKING.format(*tags) if tags else template
+    return (template.removesuffix(" }}") if template.endswith(" }}") else template + '{{ ""') + " -}}\n"
+
+
+def tool_tag(chat_format: ChatFormat) -> str:
+    """What precedes the JSON of a tool call."""
+    called = {**call("get_weather", {"city": "Paris"}), "id": "a1b2c3d4e"}
+    answered = _rendered(chat_format, assistant("", called)).rpartition(ASKED["content"])[2]
+    before, *found = re.split(r'\[?\s*\{\s*"name"\s*:\s*"get_weather"', answered)
+    return _before(before, chat_format) if found else ""
+
+
+def think_tags(chat_format: ChatFormat) -> tuple[str, str] | None:
+    """What surrounds a thought."""
+    before, _, after = _rendered(chat_format, assistant(SAID, thought=THOUGHT)).partition(THOUGHT)
+    opening = _before(before, chat_format)
+    closing = re.match(rf"\s*{TAG}", after)
+    return (opening, closing[1]) if opening and closing else None
+
+
+def _before(text: str, chat_format: ChatFormat) -> str:
+    """The tag at the end of a text, if it is not just what precedes every answer."""
+    plain = _rendered(chat_format, assistant(SAID)).partition(SAID)[0]
+    tag = re.search(rf"{TAG}\s*$", text)
+    return tag[1] if tag and not plain.rstrip().endswith(tag[1]) else ""
+
+
+def _rendered(chat_format: ChatFormat, answer: Message) -> str:
+    try:
+        return chat_format.render(
+            [ASKED, answer], tools=[WEATHER], add_generation_prompt=False, enable_thinking=True, thinking=True
+        )
+    except (TemplateRefuses, OllamaqError):
+        return ""

@@ -1,0 +1,268 @@
+"""Go TEMPLATEs derived from chat templates: the prompts of both are equal, or it is told where they are not."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from ollamaq.chat.carried import MERGED, NUMBERS, REORDERED, SORTED, carried
+from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, compared
+from ollamaq.chat.conversations import (
+    CLOCK,
+    KINDS,
+    SEARCH,
+    SUITE,
+    WEATHER,
+    Conversation,
+    assistant,
+    call,
+    system,
+    tool,
+    user,
+)
+from ollamaq.chat.derive import CannotDerive, derive
+from ollamaq.chat.derive.tags import think_tags, tool_tag
+from ollamaq.chat.forms import go_form, jinja_form
+from ollamaq.chat.jinja import ChatFormat
+from ollamaq.chat.prove import prove
+from ollamaq.chat.random_conversations import constants, conversations
+from ollamaq.cli import app
+
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
+ZEPHYR = """{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>\n' + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}"""
+BOS_EACH_TURN = """{%- if messages[0]['role'] == 'system' -%}
+  {%- set rest = messages[1:] %}{% set told = messages[0]['content'] -%}
+{%- else %}{% set rest = messages %}{% set told = false %}{% endif -%}
+{%- for message in rest -%}
+  {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('no') }}{% endif -%}
+  {%- if loop.index0 == 0 and told != false -%}
+    {%- set content = '<<SYS>>\\n' + told + '\\n<</SYS>>\\n\\n' + message['content'] -%}
+  {%- else %}{% set content = message['content'] %}{% endif -%}
+  {%- if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}
+  {%- elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif -%}
+{%- endfor -%}"""
+BOS_IN_A_VARIABLE = """{% for message in messages %}
+{%- set content = '<|h|>' + message['role'] + '<|/h|>\n\n' + message['content'] | trim + '<|e|>' -%}
+{%- if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor -%}
+{%- if add_generation_prompt %}{{ '<|h|>assistant<|/h|>\n\n' }}{% endif %}"""
+THINKING = """{%- set ns = namespace(last=-1) -%}
+{%- for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor -%}
+{%- for m in messages -%}
+  {%- set content = m.content if m.content is string else '' -%}
+  {%- set thought = '' -%}
+  {%- if m.reasoning_content is string %}{% set thought = m.reasoning_content -%}
+  {%- elif '</think>' in content -%}
+    {%- set thought = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') -%}
+    {%- set content = content.split('</think>')[-1].lstrip('\n') -%}
+  {%- endif -%}
+  {{- '<' + m.role + '>' -}}
+  {%- if m.role == 'assistant' and loop.index0 > ns.last and thought -%}
+    {{- '<think>\n' + thought.strip('\n') + '\n</think>\n\n' -}}
+  {%- endif -%}
+  {{- content + '\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<assistant>' }}
+  {%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}
+{%- endif -%}"""
+TOOLS = """{%- if tools -%}
+  {{- 'Tools:' }}{% for tool in tools %}{{ '\n' + tool | tojson }}{% endfor %}{{ '\n' -}}
+{%- endif -%}
+{%- for m in messages -%}
+  {{- '<' + m.role + '>' -}}
+  {%- if m.role == 'tool' and (loop.first or loop.previtem.role != 'tool') %}{{ '[results]' }}{% endif -%}
+  {{- m.content -}}
+  {%- for c in m.tool_calls or [] -%}
+    {{- '<tool_call>\n{"name": "' + c.function.name + '", "arguments": ' + c.function.arguments | tojson + '}' -}}
+    {{- '</tool_call>' if loop.last else ', ' -}}
+  {%- endfor -%}
+  {{- '\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif -%}"""
+BY_ARGUMENT = """{%- for m in messages -%}
+  {{- '<' + m.role + '>' + m.content | trim -}}
+  {%- for c in m.tool_calls or [] -%}
+    {%- for name, value in c.function.arguments.items() -%}
+      {{- name + '=' }}{{ value if value is string else value | tojson }}{{ ';' -}}
+    {%- endfor -%}
+  {%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif -%}"""
+INDENTED = """{%- if tools -%}{% for tool in tools %}{{ tool | tojson(indent=4) }}{% endfor %}{%- endif -%}
+{%- for m in messages %}{{ m.content }}{% endfor -%}"""
+PYTHONIC = """{%- for m in messages %}{{ m.role + ':' + m.content }}
+  {%- for c in m.tool_calls or [] -%}
+    {%- for k, v in c.function.arguments.items() %}{{ k ~ '=' ~ v }}{% endfor -%}
+  {%- endfor -%}
+{%- endfor -%}
+{%- for tool in tools or [] %}{{ tool | string }}{% endfor %}"""
+LISTED = """{%- set ns = namespace(told=[], names=[]) -%}
+{%- for m in messages -%}
+  {%- if m.role == 'system' %}{% set ns.told = ns.told + [m.content] %}{% endif -%}
+  {%- if m.role not in ns.names %}{% set ns.names = ns.names + [m.role] %}{% endif -%}
+{%- endfor -%}
+{{- ns.names | join('/') }}{% for text in ns.told %}{{ loop.index ~ '. ' + text + '\n' }}{% endfor -%}
+{%- for i in range(messages | length - 1, -1, -1) %}{{ messages[i].role ~ i }},{% endfor -%}
+{{- messages[0].content | length if messages[0].role != 'assistant' -}}
+{%- for line in messages[-1].content.split('\n') %}{{ '> ' + line }}{{ '|' if not loop.last }}{% endfor %}"""
+FORMATS = {
+    "in turns": ZEPHYR,
+    "with a BOS at each turn": BOS_EACH_TURN,
+    "with a BOS in a variable": BOS_IN_A_VARIABLE,
+    "thinking": THINKING,
+    "tools as JSON": TOOLS,
+    "calls by argument": BY_ARGUMENT,
+    "tools as indented JSON": INDENTED,
+    "tools as Python": PYTHONIC,
+    "lists, ranges and lines": LISTED,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_derived_template_prompts_as_the_chat_template(name):
+    chat_format = ChatFormat(FORMATS[name], SPECIAL)
+    derived = derive(chat_format)
+    assert derived.without == {}
+    proof = prove(jinja_form("jinja", chat_format), go_form("go", derived.template), random=90)
+    assert proof.counterexample is None
+    assert proof.holds
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_prompt_never_begins_with_the_token_that_ollama_adds(name):
+    form = go_form("go", derive(ChatFormat(FORMATS[name], SPECIAL)).template)
+    assert not any(form.render(conversation).startswith("<s>") for conversation in SUITE.values())
+
+
+def test_deriving_twice_gives_the_same_bytes():
+    assert len({derive(ChatFormat(THINKING, SPECIAL)).template for _ in range(3)}) == 1
+
+
+def test_tools_that_go_cannot_say_are_left_out_and_named():
+    derived = derive(ChatFormat("{{ messages[0].content }}{% if tools %}{{ tools | map('upper') | list }}{% endif %}"))
+    assert derived.without == {"tools": "filter map"}
+    assert go_form("go", derived.template).render(SUITE["no system message"]) == "What is the capital of France?"
+
+
+def test_what_no_template_can_say_is_refused_with_a_reason():
+    with pytest.raises(CannotDerive, match="filter xmlattr"):
+        derive(ChatFormat("{{ messages | xmlattr }}"))
+    with pytest.raises(CannotDerive, match="it refuses every conversation"):
+        derive(ChatFormat("{{ raise_exception('no') }}"))
+
+
+def test_a_wrong_template_is_caught_and_the_counterexample_made_small():
+    chat_format = ChatFormat(TOOLS, SPECIAL)
+    wrong = derive(chat_format).template.replace("[results]", "[result]")
+    proof = prove(jinja_form("jinja", chat_format), go_form("go", wrong))
+    assert not proof.holds
+    assert proof.holds_for("text")
+    assert not proof.holds_for("tools")
+    conversation, verdict = proof.counterexample
+    assert [message["role"] for message in conversation.messages] == ["tool"]
+    assert conversation.tools is None
+    assert verdict.verdict == DIFFERS
+    assert verdict.a[verdict.offset :].startswith("s]")
+
+
+def test_a_difference_that_only_a_rare_text_shows_is_found_by_the_templates_own_constants():
+    rare = "{% for m in messages %}{{ 'X' if 'zebra-mode' in m.content else m.content }}{% endfor %}"
+    chat_format = ChatFormat(rare)
+    assert "zebra-mode" in constants(rare)
+    plain = go_form("go", "{{ range .Messages }}{{ .Content }}{{ end }}")
+    assert not prove(jinja_form("jinja", chat_format), plain).holds_for("text")
+
+
+def test_random_conversations_are_the_same_for_the_same_seed():
+    first, again, other = (list(conversations(30, seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {conversation.kind for conversation in first} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("conversation", "lost"),
+    [
+        (Conversation([user("a"), user("b")]), [MERGED]),
+        (Conversation([assistant("", call("f", {"b": 1, "a": 2}))]), [SORTED]),
+        (Conversation([assistant("", call("f", {"a": 1.0}))]), [NUMBERS]),
+        (Conversation([user("a")], [tool("f", "", {"b": {"type": "string"}, "a": {"type": "string"}})]), [SORTED]),
+        (
+            Conversation([user("a")], [tool("f", "g", {"a": {"description": "b", "type": "string"}})]),
+            [REORDERED],
+        ),
+        (Conversation([system("a"), user("b")], [WEATHER, CLOCK, SEARCH]), []),
+    ],
+)
+def test_what_ollama_does_not_carry_is_known(conversation, lost):
+    assert carried(conversation)[1] == lost
+
+
+def test_a_difference_that_ollama_makes_is_its_limit_and_another_is_not():
+    chat_format = ChatFormat(TOOLS, SPECIAL)
+    jinja, go = jinja_form("jinja", chat_format), go_form("go", derive(chat_format).template)
+    disordered = Conversation([user("a"), assistant("", call("f", {"b": 1, "a": 2})), user("b")])
+    assert compared(jinja, go, "", disordered).verdict == LIMIT
+    assert compared(jinja, go_form("go", "{{ .Prompt }}"), "", disordered).verdict == DIFFERS
+    assert compared(jinja, go, "", Conversation([user("a")])).verdict == EQUAL
+
+
+def test_the_tags_that_ollama_looks_for_are_those_of_the_chat_template():
+    assert think_tags(ChatFormat(THINKING)) == ("<think>", "</think>")
+    assert tool_tag(ChatFormat(TOOLS)) == "<tool_call>"
+    assert think_tags(ChatFormat(TOOLS)) is None
+    assert tool_tag(ChatFormat(THINKING)) == ""
+    template = derive(ChatFormat(TOOLS)).template
+    assert template.startswith("{{ range .Messages }}{{ if and false .ToolCalls }}<tool_call>")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tools.jinja").write_text(TOOLS)
+    (tmp_path / "mapped.jinja").write_text("{% for t in tools or [] %}{{ [t] | map('upper') }}{% endfor %}hello")
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["template", *map(str, arguments)])
+
+    return invoke
+
+
+def test_what_is_printed_can_be_redirected_to_a_file_that_is_equal(run, tmp_path):
+    result = run("derive", "tools.jinja", "--random", 20)
+    assert result.exit_code == 0, result.output
+    (tmp_path / "tools.gotmpl").write_text(result.stdout)
+    assert run("check", "tools.jinja", "tools.gotmpl").exit_code == 0
+    assert "tools 2" in result.stderr
+    assert "equal" in result.stderr
+
+
+def test_a_template_that_leaves_something_out_is_told_and_the_exit_code_says_so(run, tmp_path):
+    result = run("derive", "mapped.jinja", "-o", "out.gotmpl", "--random", 20)
+    assert result.exit_code == 1
+    assert "without tools: filter map" in result.stderr
+    assert "hello" in (tmp_path / "out.gotmpl").read_text()
+
+
+def test_json_carries_the_template_the_proof_and_the_counterexample(run):
+    told = json.loads(run("derive", "mapped.jinja", "--json", "--random", 0).stdout)
+    assert told["without"] == {"tools": "filter map"}
+    assert told["proof"]["text"][EQUAL] > 0
+    assert told["counterexample"]["verdict"] == DIFFERS
+    assert [tool["type"] for tool in told["counterexample"]["tools"]] == ["function"]
+
+
+def test_a_go_template_is_not_derived_again(run, tmp_path):
+    (tmp_path / "a.gotmpl").write_text("{{ .Prompt }}")
+    result = run("derive", "a.gotmpl")
+    assert result.exit_code == 2
+    assert "a.gotmpl has a TEMPLATE in Go already" in result.stderr
