@@ -131,7 +131,7 @@ FORMATS = {
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_derived_template_prompts_as_the_chat_template(name):
     chat_format = ChatFormat(FORMATS[name], SPECIAL)
-    derived = derive(chat_format)
+    derived = derive(chat_format, bos="<s>")
     assert derived.without == {}
     proof = prove(jinja_form("jinja", chat_format), go_form("go", derived.template), random=90)
     assert proof.counterexample is None
@@ -140,8 +140,15 @@ def test_the_derived_template_prompts_as_the_chat_template(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_prompt_never_begins_with_the_token_that_ollama_adds(name):
-    form = go_form("go", derive(ChatFormat(FORMATS[name], SPECIAL)).template)
+    form = go_form("go", derive(ChatFormat(FORMATS[name], SPECIAL), bos="<s>").template)
     assert not any(form.render(conversation).startswith("<s>") for conversation in SUITE.values())
+
+
+def test_a_token_that_no_vocabulary_adds_is_left_in_its_place():
+    chat_format = ChatFormat(BOS_EACH_TURN, SPECIAL)
+    form = go_form("go", derive(chat_format).template)
+    assert prove(jinja_form("jinja", chat_format, bos=False), form, random=30).holds
+    assert form.render(SUITE["no system message"]).startswith("<s>[INST]")
 
 
 def test_deriving_twice_gives_the_same_bytes():

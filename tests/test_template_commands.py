@@ -132,7 +132,7 @@ def test_a_model_on_a_server_is_rendered_by_the_server(run, monkeypatch):
 
 
 def test_a_bos_that_one_side_writes_is_no_difference_and_one_that_both_write_is_kept(tmp_path, tiny_checkpoint):
-    bos = {"bos_token": "<s>", "chat_template": "{{ bos_token }}" + JINJA}
+    bos = {"bos_token": "<s>", "add_bos_token": True, "chat_template": "{{ bos_token }}" + JINJA}
     form = open_form(str(tiny_checkpoint(tokenizer_config=bos)))
     (tmp_path / "b.gotmpl").write_text(GO)
     chat = {"one": Conversation([{"role": "user", "content": "Hi."}])}

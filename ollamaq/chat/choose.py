@@ -13,7 +13,7 @@ from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.known import KnownFormat, suggested
 from ollamaq.errors import UsageError
 from ollamaq.gguf.model import Metadata, Model, Value
-from ollamaq.tokenizers.special import special_texts
+from ollamaq.tokenizers.special import adds_bos, special_texts
 
 CHAT_TEMPLATE = "tokenizer.chat_template"
 BOS = "{{- bos_token }}\n"
@@ -32,7 +32,7 @@ def in_format(
     Raises:
         UsageError: its own gives other prompts, and is not to be replaced.
     """
-    template = known.jinja if _adds_bos(model.metadata) else known.jinja.removeprefix(BOS)
+    template = known.jinja if adds_bos(model.metadata) else known.jinja.removeprefix(BOS)
     if own is None or replace_own:
         value = Value(GGUFValueType.STRING, template)
         return replace(model, metadata=model.metadata | {CHAT_TEMPLATE: value})
@@ -47,13 +47,6 @@ def in_format(
         f" {first.conversation!r} it says {seen!r}, and {known.name} {meant!r}",
         next_step=f"leave --chat-format out; if it was trained with {known.name} all the same, add --replace-template",
     )
-
-
-def _adds_bos(metadata: Metadata) -> bool:
-    """Whether texts begin with a BOS; where nothing says so, those of SentencePiece do."""
-    said = metadata.get("tokenizer.ggml.add_bos_token")
-    kind = metadata.get("tokenizer.ggml.model")
-    return said.value is True if said else bool(kind and kind.value == "llama")
 
 
 def hint(metadata: Metadata, where: str) -> str | None:

@@ -15,18 +15,22 @@ from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat, TemplateRefuses
 from ollamaq.chat.known import KnownFormat, find_format
 from ollamaq.chat.sandbox import Sandbox
-from ollamaq.checkpoint import open_checkpoint
-from ollamaq.errors import UsageError
+from ollamaq.checkpoint import Checkpoint, open_checkpoint
+from ollamaq.convert import convert, native_outtype
+from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.modelfile.parser import decode, parse, read_bytes
 from ollamaq.modelfile.source import MAGIC
+from ollamaq.tokenizers.spec import TokenizerSpec
+from ollamaq.tokenizers.special import adds_bos, special_tokens
 
 KNOWN = "format:"
 """Before the name of a known chat format."""
 MARK = "CONTINUE_FINAL_MESSAGE_TAG\u2003"
 """What transformers puts after an answer that is to be gone on with, to find where it ends; here with a space at its
 end that no template writes, where transformers has one that some do."""
+MAX_TOKENS = 1 << 31
 GENERATED = ("messages", "add_generation_prompt")
 
 
@@ -67,13 +71,14 @@ def open_form(source: str, server: str = "") -> Form:
         chat_format = ChatFormat.of(checkpoint)
         if chat_format is None:
             raise _without(source, "give a directory with chat_template.jinja")
-        return jinja_form(source, chat_format)
+        return jinja_form(source, chat_format, bos=_begins_with_bos(checkpoint))
     data = _head(path)
     if data == MAGIC:
-        chat_format = gguf_format(join(read_parts(path).values()).metadata)
+        metadata = join(read_parts(path).values()).metadata
+        chat_format = gguf_format(metadata)
         if chat_format is None:
             raise _without(source, "give one with tokenizer.chat_template")
-        return jinja_form(source, chat_format)
+        return jinja_form(source, chat_format, bos=adds_bos(metadata))
     text, _ = decode(read_bytes(path))
     if path.suffix in (".jinja", ".j2"):
         return jinja_form(source, ChatFormat(text))
@@ -116,7 +121,16 @@ def _ollama_message(message: dict[str, Any]) -> dict[str, Any]:
     return message if thought is None else {**message, "thinking": thought}
 
 
-def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
+def _begins_with_bos(checkpoint: Checkpoint) -> bool:
+    """Whether a server will begin texts with a BOS."""
+    try:
+        return adds_bos(convert(checkpoint, native_outtype(checkpoint)).metadata)
+    except ModelRefused:
+        return special_tokens(checkpoint, TokenizerSpec(), MAX_TOKENS)[1].get("bos", False)
+
+
+def jinja_form(origin: str, chat_format: ChatFormat, *, bos: bool = True) -> Form:
+    """That of a chat template; ``bos``: whether the vocabulary begins every text with its BOS."""
     """That of a chat template, rendered as transformers does."""
 
     def render(conversation: Conversation) -> str:
@@ -131,8 +145,8 @@ def jinja_form(origin: str, chat_format: ChatFormat) -> Form:
 
     names = meta.find_undeclared_variables(Sandbox().parse(chat_format.template))
     shown = tuple(sorted(names - set(GENERATED)))
-    bos = chat_format.special_tokens.get("bos_token", "")
-    return Form(origin, "Jinja", chat_format.template, shown, render, bos, chat_format)
+    token = chat_format.special_tokens.get("bos_token", "") if bos else ""
+    return Form(origin, "Jinja", chat_format.template, shown, render, token, chat_format)
 
 
 def _begun(messages: list[dict[str, Any]]) -> bool:

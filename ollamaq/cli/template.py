@@ -149,7 +149,7 @@ def derive(
     form = open_form(source, server)
     if form.chat_format is None:
         raise UsageError(f"{source} has a TEMPLATE in Go already", next_step="give one with a chat template in Jinja")
-    derived = derive_template(form.chat_format)
+    derived = derive_template(form.chat_format, bos=form.bos)
     conversations = SUITE | (read_chats(chats) if chats else {})
     proof = prove(form, go_form("derived", derived.template), random=random, seed=seed, chats=conversations)
     if output is not None:

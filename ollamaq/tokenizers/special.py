@@ -54,6 +54,13 @@ def special_texts(metadata: Metadata) -> frozenset[str]:
     return frozenset(token for token, type_ in zip(tokens, types, strict=False) if type_ in APART)
 
 
+def adds_bos(metadata: Metadata) -> bool:
+    """Whether texts begin with a BOS; where nothing says so, those of SentencePiece do."""
+    said = metadata.get("tokenizer.ggml.add_bos_token")
+    kind = metadata.get("tokenizer.ggml.model")
+    return said.value is True if said else bool(kind and kind.value == "llama")
+
+
 def special_tokens(checkpoint: Checkpoint, spec: TokenizerSpec, limit: int) -> tuple[dict[str, int], dict[str, bool]]:
     """Token ids (below ``limit``) by role, and for each role whether the tokenizer adds it, in the converter's order.
 

@@ -30,8 +30,10 @@ class Derived:
     without: dict[str, str]
 
 
-def derive(chat_format: ChatFormat) -> Derived:
+def derive(chat_format: ChatFormat, *, bos: str = "") -> Derived:
     """The Go TEMPLATE of a chat template, with tools and thinking where that can be said in Go.
+
+    ``bos`` is the text of the token that the vocabulary begins every text with, if it does: prompts have it not.
 
     Raises:
         CannotDerive: not even texts can be.
@@ -39,7 +41,7 @@ def derive(chat_format: ChatFormat) -> Derived:
     without: dict[str, str] = {}
     while True:
         try:
-            return Derived(_translated(chat_format, without), without)
+            return Derived(_translated(chat_format, bos, without), without)
         except CannotDerive as error:
             left = next((feature for feature in ("tools", "thinking") if feature not in without), "")
             if not left:
@@ -47,11 +49,11 @@ def derive(chat_format: ChatFormat) -> Derived:
             without[left] = error.why
 
 
-def _translated(chat_format: ChatFormat, without: dict[str, str]) -> str:
+def _translated(chat_format: ChatFormat, bos: str, without: dict[str, str]) -> str:
     translator = Translator(
         chat_format.special_tokens, tools="tools" not in without, thinking="thinking" not in without
     )
     nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
-    nodes = pruned(without_leading(nodes, chat_format.special_tokens.get("bos_token", "")))
+    nodes = pruned(without_leading(nodes, bos))
     called = {node.name for node in walk(nodes) if isinstance(node, Template)}
     return tagged(definitions(called) + text_of(expanded(nodes)), chat_format, without)
