@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ollamaq.chat.conversations import SUITE
 from ollamaq.chat.derive.bos import without_leading
 from ollamaq.chat.derive.go import Template, pruned, text_of, walk
 from ollamaq.chat.derive.library import definitions
@@ -16,6 +17,7 @@ from ollamaq.chat.derive.state import CannotDerive
 from ollamaq.chat.derive.tags import tagged
 from ollamaq.chat.derive.translate import Translator
 from ollamaq.chat.derive.trimming import expanded, shortened
+from ollamaq.chat.gotemplate import GoTemplate, TemplateError, ollama_prompt
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.sandbox import Sandbox
 
@@ -41,7 +43,10 @@ def derive(chat_format: ChatFormat, *, bos: str = "") -> Derived:
     without: dict[str, str] = {}
     while True:
         try:
-            return Derived(_translated(chat_format, bos, without), without)
+            template, odd = _translated(chat_format, bos, without)
+            if odd:
+                _check_plain_tool(template, odd)
+            return Derived(template, without | ({"some tools": odd} if odd else {}))
         except CannotDerive as error:
             left = next((feature for feature in ("tools", "thinking") if feature not in without), "")
             if not left:
@@ -49,11 +54,27 @@ def derive(chat_format: ChatFormat, *, bos: str = "") -> Derived:
             without[left] = error.why
 
 
-def _translated(chat_format: ChatFormat, bos: str, without: dict[str, str]) -> str:
+def _check_plain_tool(template: str, why: str) -> None:
+    """Tools are left out where even the plainest could not be rendered."""
+    plain = SUITE["tools"]
+    try:
+        ollama_prompt(GoTemplate.parse(template), plain.messages, tools=plain.tools)
+    except TemplateError as error:
+        raise CannotDerive(why) from error
+
+
+def _translated(chat_format: ChatFormat, bos: str, without: dict[str, str]) -> tuple[str, str]:
+    """The template, and why some tools can't be rendered by it."""
     translator = Translator(
         chat_format.special_tokens, tools="tools" not in without, thinking="thinking" not in without
     )
     nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
     nodes = pruned(without_leading(nodes, bos))
-    called = {node.name for node in walk(nodes) if isinstance(node, Template)}
-    return tagged(definitions(called) + text_of(expanded(nodes)), chat_format, without)
+    own = {name: shortened(pruned(body)) for name, body in translator.definitions.items()}
+    trees = [nodes, *own.values()]
+    called = {node.name for tree in trees for node in walk(tree) if isinstance(node, Template)}
+    macros = "".join(
+        f'{{{{- define "{name}" }}}}{text_of(expanded(body))}{{{{ end }}}}\n' for name, body in own.items()
+    )
+    template = definitions(called - own.keys()) + macros + text_of(expanded(nodes))
+    return tagged(template, chat_format, without), "; ".join(dict.fromkeys(translator.tolerates))

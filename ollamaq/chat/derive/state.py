@@ -72,6 +72,8 @@ class State:
         self.ignored: set[str] = set()
         self.speakers: list[str] = []
         """Variables of loops over messages."""
+        self.of_tools = 0
+        """How many loops over tools, calls, or what they are made of, are gone through."""
         self.lengths: dict[str, Expr] = {}
         """Variables that count the characters of a text, and the text."""
         self.final: dict[str, Expr] = {}

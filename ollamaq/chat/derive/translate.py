@@ -74,8 +74,12 @@ from ollamaq.chat.derive.values import (
 TOOLS = Expr("$.Tools")
 CONTINUED = Expr("$continued")
 ASSISTANT = string("assistant")
-MAX_DEPTH = 6
-"""Of a macro that calls itself."""
+
+
+MAX_DEFINED = 8
+"""Templates made of macros that call themselves."""
+MAX_STATEMENTS = 20_000
+"""Gone through, those in macros and loops each time."""
 
 
 class Translator(Expressions):
@@ -93,6 +97,12 @@ class Translator(Expressions):
             "enable_thinking": think,
         }
         self.tools, self.thinks = tools, thinking
+        self.statements = 0
+        self.tolerates: list[str] = []
+        """Why some tools can't be rendered."""
+        self.defined_as: dict[str, str] = {}
+        self.definitions: dict[str, Nodes] = {}
+        """Macros that call themselves, by name."""
 
     def template(self, tree: jinja.Template) -> Nodes:
         """The whole of it.
@@ -110,6 +120,8 @@ class Translator(Expressions):
             self.block(tree.body)
         except Raised as error:
             raise CannotDerive("it refuses every conversation") from error
+        except RecursionError as error:
+            raise CannotDerive("it is nested too deeply") from error
         nodes = _ended(self.out)
         for name in sorted(read_names(pruned(nodes)) & set(self.poisoned)):
             raise CannotDerive(self.poisoned[name])
@@ -120,6 +132,9 @@ class Translator(Expressions):
             self.statement(statement)
 
     def statement(self, node: Any) -> None:
+        self.statements += 1
+        if self.statements > MAX_STATEMENTS:
+            raise CannotDerive("it takes too many steps")
         match node:
             case jinja.Output():
                 for part in node.nodes:
@@ -248,6 +263,19 @@ class Translator(Expressions):
                 return
         raise CannotDerive(cond.why)
 
+    def tolerated(self, run: Callable[[], None]) -> None:
+        """What Go can't say of a rare tool is an error when such a tool is rendered, not before."""
+        before = len(self.out)
+        env = dict(self.env)
+        try:
+            run()
+        except CannotDerive as error:
+            if not self.of_tools or self.statements > MAX_STATEMENTS:
+                raise
+            self.env = env
+            self.tolerates.append(error.why)
+            self.out[before:] = [Print(call("slice", string(error.why), number(999)))]
+
     def branch(self, cond: Expr, yes: Callable[[], None], no: Callable[[], None]) -> None:
         cond = self.simplified(cond)
         if cond in (TRUE, FALSE):
@@ -257,7 +285,7 @@ class Translator(Expressions):
         for when, run in ((cond, yes), (negated(cond), no)):
             try:
                 with self.inside(when) as (out, env):
-                    run()
+                    self.tolerated(run)
                     env.update(self.env)
                 results.append((out, env))
             except Raised:
@@ -514,6 +542,7 @@ class Translator(Expressions):
                 if over.backwards:
                     place = call("len", call("slice", call("slice", over.expr, at), number(1)))
                     out.append(Declare(item, call("index", over.expr, place)))
+            self.of_tools += over.kind not in MESSAGES
             if over.kind in MESSAGES:
                 self.speakers = [*self.speakers, item]
                 self.final[item] = self.ends_at(over.expr, at)
@@ -526,6 +555,7 @@ class Translator(Expressions):
                 body = lambda: self.iteration(node, value, odd)  # noqa: E731
                 self.branch(only.test(value), body, lambda: None)
             env = self.env
+        self.of_tools -= over.kind not in MESSAGES
         if over.kind in MESSAGES:
             self.speakers = self.speakers[:-1]
         self.env.update({key: entry for key, entry in env.items() if "." in key})
@@ -689,21 +719,63 @@ class Translator(Expressions):
 
     def called(self, macro: Macro, args: list[Value], named: dict[str, Value]) -> Value:
         node = macro.node
-        if macro.depth[0] >= MAX_DEPTH:
-            return Unknown(f"macro {node.name} calls itself")
         names = [argument.name for argument in node.args]
         given = dict(zip(names, args, strict=False)) | named
         defaults = dict(zip(names[len(names) - len(node.defaults) :], node.defaults, strict=True))
+        values = {
+            name: given.get(name) or (self.value(defaults[name]) if name in defaults else NOTHING) for name in names
+        }
+        if macro.depth[0]:
+            return self.defined_once(macro, values)
         kept = self.env
-        self.env = dict(kept)
-        for name in names:
-            self.env[name] = given.get(name) or (self.value(defaults[name]) if name in defaults else NOTHING)
+        self.env = kept | values
         macro.depth[0] += 1
         try:
             return self.rope(lambda: self.block(node.body))
         finally:
             macro.depth[0] -= 1
             self.env = {**kept, **{key: value for key, value in self.env.items() if "." in key and key in kept}}
+
+    def defined_once(self, macro: Macro, values: dict[str, Value]) -> Value:
+        """A macro that calls itself, as a template that does: of one argument, as that is all that Go hands on."""
+        values = {name: value if _reads(macro.node, name) else NOTHING for name, value in values.items()}
+        changing = {name: value for name, value in values.items() if not isinstance(value, Static)}
+        if len(changing) != 1:
+            return Unknown(f"macro {macro.node.name} calls itself with more than one argument")
+        ((argument, value),) = changing.items()
+        kind, expr = self.kind(value), self.pure(value)
+        if not kind or expr is None:
+            return Unknown(f"macro {macro.node.name} calls itself")
+        key = repr((macro.node.name, kind, values.keys(), [v for v in values.values() if isinstance(v, Static)]))
+        if key not in self.defined_as:
+            if len(self.defined_as) >= MAX_DEFINED:
+                return Unknown(f"macro {macro.node.name} calls itself with ever other arguments")
+            self.defined_as[key] = name = f"{macro.node.name} {len(self.defined_as) + 1}"
+            outside = self.env, self.out, self.known, self.cache, self.speakers, self.mutable, self.mutable_names
+            self.env = {name: one for name, one in self.env.items() if isinstance(one, Static | Macro)}
+            self.env |= values | {argument: self.of_kind(kind, Expr("$"))}
+            self.out, self.known, self.cache, self.speakers = [], [], {}, []
+            self.mutable, self.mutable_names = {}, set()
+            try:
+                self.block(macro.node.body)
+                self.definitions[name] = self.out
+            finally:
+                self.env, self.out, self.known, self.cache, self.speakers, self.mutable, self.mutable_names = outside
+        return Rope([Template(self.defined_as[key], expr)])
+
+
+def _reads(macro: jinja.Macro, name: str) -> bool:
+    """Whether a macro makes use of an argument, but to hand it on to itself."""
+    own = [call for call in macro.find_all(jinja.Call) if getattr(call.node, "name", None) == macro.name]
+    handed = sum(getattr(argument, "name", None) == name for call in own for argument in call.args)
+    read = sum(found.name == name and found.ctx == "load" for part in macro.body for found in _names_in(part))
+    return bool(read > handed)
+
+
+def _names_in(node: jinja.Node) -> Iterator[jinja.Name]:
+    if isinstance(node, jinja.Name):
+        yield node
+    yield from node.find_all(jinja.Name)
 
 
 def _appended(node: Any, key: str) -> list[Any] | None:
