@@ -37,7 +37,13 @@ OUTTYPES = {
     "f32": (Type.F32, LlamaFileType.ALL_F32),
     "f16": (Type.F16, LlamaFileType.MOSTLY_F16),
     "bf16": (Type.BF16, LlamaFileType.MOSTLY_BF16),
+    "q8_0": (Type.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    "tq1_0": (Type.TQ1_0, LlamaFileType.MOSTLY_TQ1_0),
+    "tq2_0": (Type.TQ2_0, LlamaFileType.MOSTLY_TQ2_0),
 }
+FLOATS = (Type.F32, Type.F16, Type.BF16)
+NOT_TERNARY = re.compile(r"((per_layer_)?token_embd|output|blk\.\d+\.(altup_router|laurel_[lr]))\.weight")
+"""Matrices that the converter leaves in F16 where others get a ternary type."""
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
 NOT_TEXT = re.compile(
@@ -65,7 +71,8 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
 
     Args:
         checkpoint: an opened model directory.
-        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, or ``auto`` (the first matrix's; F32 becomes F16).
+        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, ``q8_0``, ``tq1_0``, ``tq2_0``, or ``auto`` (the
+            first matrix's; F32 becomes F16).
         pre: the pre-tokenizer, where it is not to be recognised.
 
     Raises:
@@ -78,7 +85,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     named = _named(checkpoint, family, config)
     type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
     tensors = tuple(_typed(tensor, type_) for tensor in named)
-    if any(tensor.type is Type.MXFP4 for tensor in tensors):
+    if type_ in FLOATS and any(tensor.type is Type.MXFP4 for tensor in tensors):
         file_type = LlamaFileType.MOSTLY_MXFP4_MOE
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
     early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
@@ -295,15 +302,21 @@ ALWAYS_F32 = tuple(
 def _typed(tensor: Tensor, type_: Type) -> Tensor:
     """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices.
 
-    MXFP4 stays, for it would only grow.
+    MXFP4 stays, for it would only grow. Rows that blocks do not fill become F16. The blocks are gguf-py's, as the
+    converter's are.
     """
     if len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
         type_ = Type.F32
+    elif (type_ not in FLOATS and tensor.row % gguf.GGML_QUANT_SIZES[type_][0]) or (
+        type_ in (Type.TQ1_0, Type.TQ2_0) and NOT_TERNARY.fullmatch(tensor.name)
+    ):
+        type_ = Type.F16
     if tensor.type in (type_, Type.MXFP4):
         return tensor
 
     def rows(start: int, stop: int) -> NDArray[Any]:
-        return from_float32(to_float32(tensor.rows(start, stop)), type_)
+        values = to_float32(tensor.rows(start, stop))
+        return from_float32(values, type_) if type_ in FLOATS else gguf.quants.quantize(values, type_)
 
     return Tensor(tensor.name, type_, tensor.shape, rows)
 

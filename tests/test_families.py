@@ -28,6 +28,9 @@ FAMILIES = {
     for name, golden in json.loads(gzip.decompress(file.read_bytes())).items()
 }
 
+OUTTYPES = json.loads(gzip.decompress((Path(__file__).parent / "data" / "outtypes.json.gz").read_bytes()))
+"""What the converter wrote with other outtypes than F16."""
+
 
 def seeded(name, dtype, shape):
     """Weights from a seed of the tensor's name."""
@@ -47,17 +50,27 @@ def plain(value):
     return value.value
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_metadata_and_tensors_are_the_converters(family, tiny_checkpoint, write_safetensors, monkeypatch):
+@pytest.fixture
+def made(tiny_checkpoint, write_safetensors, monkeypatch):
+    """A checkpoint of a golden's files and tensors."""
     monkeypatch.setattr(converting, "vocabulary", lambda *given, **options: {})  # tests/test_tokenizers.py has those
+
+    def make(family, golden):
+        path = tiny_checkpoint(family, tokenizer_config={"add_prefix_space": None})
+        (path / "generation_config.json").unlink()
+        for name, text in golden["files"].items():
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_text(text)
+        write_safetensors(path / "model.safetensors", {n: seeded(n, *spec) for n, spec in golden["tensors"].items()})
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_metadata_and_tensors_are_the_converters(family, made):
     golden = FAMILIES[family]
-    path = tiny_checkpoint(family, tokenizer_config={"add_prefix_space": None})
-    (path / "generation_config.json").unlink()
-    for name, text in golden["files"].items():
-        (path / name).parent.mkdir(exist_ok=True)
-        (path / name).write_text(text)
-    write_safetensors(path / "model.safetensors", {n: seeded(n, *spec) for n, spec in golden["tensors"].items()})
-    model = convert(open_checkpoint(path), "f16")
+    model = convert(open_checkpoint(made(family, golden)), "f16")
     own = ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.token_type_count")  # which some families write themselves
     metadata = {key: plain(value) for key, value in model.metadata.items() if key not in own}
     assert list(metadata.items()) == list(golden["metadata"].items())
@@ -73,6 +86,20 @@ def test_metadata_and_tensors_are_the_converters(family, tiny_checkpoint, write_
     assert list(written.items()) == list(golden["written"].items())
     shapes = {tensor.name: list(tensor.shape) for tensor in model.tensors}
     assert shapes | golden.get("shapes", {}) == shapes
+
+
+@pytest.mark.parametrize(
+    ("family", "outtype"), [(family, outtype) for family, golden in OUTTYPES.items() for outtype in golden["written"]]
+)
+def test_blocks_are_the_converters(family, outtype, made):
+    golden = OUTTYPES[family]
+    model = convert(open_checkpoint(made(family, FAMILIES.get(family, golden))), outtype)
+    written = {
+        tensor.name: [tensor.type.name, hashlib.sha256(tensor.rows(0, tensor.n_rows).tobytes()).hexdigest()]
+        for tensor in model.tensors
+    }
+    assert written == golden["written"][outtype]["tensors"]
+    assert model.metadata["general.file_type"].value == golden["written"][outtype]["general.file_type"]
 
 
 @pytest.mark.parametrize(("family", "keys"), [("LlamaForCausalLM", True), ("Qwen2ForCausalLM", False)])

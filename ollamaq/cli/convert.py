@@ -1,4 +1,4 @@
-"""``ollamaq convert``: a checkpoint becomes a GGUF of floats."""
+"""``ollamaq convert``: a checkpoint becomes a GGUF, as llama.cpp's converter makes it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
 from ollamaq.source import open_adapter, open_source
 
-OUTTYPES = ("auto", "f16", "bf16", "f32")
+OUTTYPES = ("auto", "f16", "bf16", "f32", "q8_0", "tq1_0", "tq2_0")
 
 
 @command
 def convert(
     source: SourcePath,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
-    outtype: Annotated[str, typer.Option(help="auto, f16, bf16 or f32.")] = "auto",
+    outtype: Annotated[str, typer.Option(help="auto, f16, bf16, f32, q8_0, tq1_0 or tq2_0.")] = "auto",
     pre: Annotated[
         str | None, typer.Option(help="The pre-tokenizer, where it is not recognised.", show_default=False)
     ] = None,
