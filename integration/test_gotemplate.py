@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from ollamaq.chat.conversations import SUITE
 from ollamaq.cli import app
 
 EXAMPLES = os.environ.get("OLLAMAQ_FUZZ_EXAMPLES")
@@ -60,5 +61,6 @@ def test_a_real_server_renders_a_template_as_we_do(ollama_command, ollama_server
         app, ["template", "check", str(modelfile), "templated", "--server", ollama_server, "--json"]
     )
     counts = json.loads(asked.stdout)["counts"]
-    assert counts.pop("refused") == 2  # it does not think
+    thinking = [name for name, conversation in SUITE.items() if conversation.think]
+    assert counts.pop("refused") == len(thinking)  # it does not think
     assert set(counts) == {"equal"}, asked.stdout
