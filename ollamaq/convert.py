@@ -6,6 +6,7 @@ import math
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from ollamaq.architectures.family import (
     text_config,
     with_row_order,
 )
-from ollamaq.architectures.general import general
+from ollamaq.architectures.general import NONE, general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
@@ -66,7 +67,9 @@ def native_outtype(checkpoint: Checkpoint) -> str:
     return max((Type.BF16, Type.F16, Type.F32), key=lambda type_: sizes[type_]).name.lower()
 
 
-def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> Model:
+def convert(
+    checkpoint: Checkpoint, outtype: str, *, pre: str | None = None, overrides: Mapping[str, Any] = NONE
+) -> Model:
     """The model in GGUF's terms; its tensors stay lazy.
 
     Args:
@@ -74,6 +77,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
         outtype: what matrices become: ``f32``, ``f16``, ``bf16``, ``q8_0``, ``tq1_0``, ``tq2_0``, or ``auto`` (the
             first matrix's; F32 becomes F16).
         pre: the pre-tokenizer, where it is not to be recognised.
+        overrides: ``general.*`` keys given by hand (`read_overrides`).
 
     Raises:
         ModelRefused: the architecture or the tokenizer is not supported, or tensors are missing, unknown or misshapen.
@@ -87,7 +91,7 @@ def convert(checkpoint: Checkpoint, outtype: str, *, pre: str | None = None) -> 
     tensors = tuple(_typed(tensor, type_) for tensor in named)
     if type_ in FLOATS and any(tensor.type is Type.MXFP4 for tensor in tensors):
         file_type = LlamaFileType.MOSTLY_MXFP4_MOE
-    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors)
+    described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors, overrides)
     early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
     metadata = dict(list(described.items())[:1]) | early | described | keys
     metadata |= vocabulary(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ollamaq.architectures.general import NONE
 from ollamaq.chat.choose import CHAT_TEMPLATE, in_format
 from ollamaq.chat.forms import gguf_format
 from ollamaq.chat.jinja import ChatFormat
@@ -84,6 +85,7 @@ def open_source(
     adapters: Sequence[str] = (),
     chat_format: str | None = None,
     replace_template: bool = False,
+    overrides: Mapping[str, Any] = NONE,
 ) -> Source:
     """Open a model directory, a LoRA adapter's, ``hf://org/name``, or a GGUF file; any part of a split one will do.
 
@@ -92,6 +94,7 @@ def open_source(
     model that an adapter was trained on, where it is not to be found by the adapter's own word; ``adapters`` (each a
     directory, or ``DIR=WEIGHT``) are merged into a model, or after an adapter. ``chat_format`` is the name of a known
     chat format that it was trained with: its chat template is that, where it has none, or ``replace_template``.
+    ``overrides`` are ``general.*`` keys of a directory's, given by hand.
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
@@ -116,7 +119,7 @@ def open_source(
         if opened:
             checkpoint = merge(checkpoint, opened)
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
-        model = convert(checkpoint, outtype, pre=pre)
+        model = convert(checkpoint, outtype, pre=pre, overrides=overrides)
         if known:
             model = in_format(model, known, ChatFormat.of(checkpoint), str(path), replace_own=replace_template)
             template = model.metadata[CHAT_TEMPLATE].value
@@ -129,6 +132,8 @@ def open_source(
         raise UsageError(
             f"{path} is a GGUF file, into which no adapter is merged", next_step="give the base's model directory"
         )
+    if overrides:
+        raise UsageError(f"{path} is a GGUF file, whose keys stay", next_step="set them with ollamaq gguf set")
     parts = read_parts(path)
     model = join(parts.values())
     if known:

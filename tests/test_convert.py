@@ -9,9 +9,11 @@ import gzip
 import hashlib
 import json
 import lzma
+import re
 import zlib
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
@@ -20,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ollamaq.architectures.family import with_row_order
+from ollamaq.architectures.general import read_overrides
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.convert import convert, native_outtype
 from ollamaq.errors import ModelRefused, UsageError
@@ -339,6 +342,61 @@ def test_any_value_anywhere_is_converted_or_refused(place, value, tiny_checkpoin
     finally:
         file.write_text(before, encoding="utf-8")
     assert "\n" not in said
+
+
+BY_HAND = {
+    "general.name": "Ours",
+    "general.author": "Zoë",
+    "general.license": "mit",
+    "general.tags": ["a", "b"],
+    "general.languages": ["en"],
+    "general.base_models": [{"name": "Base", "organization": "Org", "repo_url": "https://example.org/org/base"}],
+    "general.datasets": [],
+    "general.sampling.temp": 0.75,
+    "general.sampling.top_k": 7,
+    "general.quantized_by": "us",
+}
+
+
+@pytest.mark.parametrize(
+    "chosen", [list(BY_HAND), ["general.base_models"], ["general.author", "general.sampling.temp"]]
+)
+def test_keys_by_hand_reach_the_metadata_as_gguf_py_sets_them(chosen, tiny_checkpoint, tmp_path):
+    path = tiny_checkpoint()
+    (path / "README.md").write_text("---\nlicense: apache-2.0\nbase_model: org/other-7b\nlanguage: [de]\n---\n")
+    file = tmp_path / "metadata.json"
+    file.write_text(json.dumps({key: BY_HAND[key] for key in chosen}), encoding="utf-8")
+    made = convert(open_checkpoint(path), "f16", overrides=read_overrides(file)).metadata
+    writer = gguf.GGUFWriter(None, "llama")
+    expected = gguf.Metadata.load(file, path, None, 1)
+    if "general.license" in chosen:
+        expected.license = "mit"  # gguf-py has no override of it
+    expected.size_label = made["general.size_label"].value
+    expected.set_gguf_meta_model(writer)
+    ours = {"general.type", "general.file_type", "general.quantization_version"}
+    general = {key: plain(value) for key, value in made.items() if key.startswith("general.") and key not in ours}
+    assert {key: plain(value) for key, value in writer.kv_data[0].items()} == general
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "holds no object"),
+        ("{", "cannot read"),
+        ('{"general.autor": "x"}', "did you mean general.author?"),
+        ('{"general.tags": "x"}', "general.tags cannot be 'x'"),
+        ('{"general.name": 3}', "general.name cannot be 3"),
+        ('{"general.sampling.top_k": true}', "cannot be True"),
+        ('{"general.sampling.top_k": 99999999999}', "cannot be 99999999999"),
+        ('{"general.base_models": [{"name": []}]}', "general.base_models cannot be"),
+    ],
+)
+def test_keys_by_hand_that_cannot_be_used_are_refused(text, said, tmp_path):
+    file = tmp_path / "metadata.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(said)) as refused:
+        read_overrides(file)
+    assert "metadata.json" in str(refused.value)
 
 
 CARD = ("name", "version", "license", "tags", "language", "base_model", "datasets", "model_type", "size_label")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from ollamaq.architectures.general import read_overrides
 from ollamaq.chat.choose import hint
 from ollamaq.cli.options import Adapters, Base, ChatFormat, DryRun, Json, Quiet, ReplaceTemplate, SourcePath
 from ollamaq.cli.output import Output, command, size, table
@@ -34,6 +35,11 @@ def convert(
     ] = False,
     chat_format: ChatFormat = None,
     replace_template: ReplaceTemplate = False,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="general.* keys that the model's files have wrong.", show_default=False),
+    ] = None,
+    model_name: Annotated[str | None, typer.Option(help="general.name.", show_default="the model's own")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,6 +51,11 @@ def convert(
         raise UsageError(
             "--adapter-only writes one adapter, in f32", next_step="leave --adapter, --chat-format and --outtype out"
         )
+    overrides = read_overrides(metadata) if metadata else {}
+    if model_name is not None:
+        overrides["general.name"] = model_name
+    if overrides and adapter_only:
+        raise UsageError("--adapter-only has no --metadata and no --model-name", next_step="leave them out")
     if adapter_only:
         opened = open_adapter(source, base)
     else:
@@ -56,6 +67,7 @@ def convert(
             pre=pre,
             chat_format=chat_format,
             replace_template=replace_template,
+            overrides=overrides,
         )
         if said := hint(opened.model.metadata, str(source)):
             out.note(escape(said))
