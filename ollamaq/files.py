@@ -162,6 +162,12 @@ def _resumed(new: NewFile, path: Path, resume: str, size: int, stack: contextlib
     return NewFile(new.file, frozenset(), journal)
 
 
+def user_cache() -> Path:
+    """The user's cache directory for ollamaq, which may not be there yet."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "ollamaq"
+
+
 def own_name(path: Path) -> str:
     """What a path is called: its last part, that of a link and not of what it leads to.
 

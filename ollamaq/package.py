@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ollamaq.files import sha256_of, write_text
+from ollamaq.digests import digest_of
+from ollamaq.files import write_text
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import render
 from ollamaq.quantize import Plan, write_plan
@@ -43,13 +44,13 @@ def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | N
     text = render(modelfile)
     size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
     write_text(directory / MODELFILE, text)
-    return Package(directory, modelfile, sha256_of(gguf, _counter("hashing model.gguf", size, progress)), size)
+    return Package(directory, modelfile, digest_of(gguf, _counter("hashing model.gguf", size, progress)), size)
 
 
 def input_digests(inputs: dict[str, Path], progress: Progress) -> dict[str, str]:
     """SHA-256 of every input file, by name."""
     count = _counter("hashing the checkpoint", sum(path.stat().st_size for path in inputs.values()), progress)
-    return {name: sha256_of(inputs[name], count) for name in sorted(inputs)}
+    return {name: digest_of(inputs[name], count) for name in sorted(inputs)}
 
 
 def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:

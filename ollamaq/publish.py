@@ -18,8 +18,8 @@ from ollamaq.chat.choose import hint
 from ollamaq.chat.guard import protect
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.stops import stop_tokens
+from ollamaq.digests import digest_of
 from ollamaq.errors import GateFailed, ServerError, UsageError
-from ollamaq.files import sha256_of
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile, Parameter
 from ollamaq.ollama.names import default_name, parse_name, staging_name
@@ -197,7 +197,7 @@ def publish(
             target = stack.enter_context(open_target(to, image=image, gpu=gpu, port=port, progress=progress))
         inputs = package.input_digests(opened.inputs, progress)
         if imatrix:
-            inputs["imatrix"] = sha256_of(Path(imatrix))
+            inputs["imatrix"] = digest_of(Path(imatrix))
         releases, staged = [], {}
         for item in planned:
             started = time.monotonic()

@@ -23,6 +23,12 @@ MERGES = """
 """.replace("\n", "").split(",")
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 def byte_letters():
     """The 256 characters that stand for bytes in byte-level BPE (GPT-2's ``bytes_to_unicode``)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
