@@ -20,7 +20,7 @@ demo: demo/venv/ready demo/$(DEMO_MODEL)/config.json ## publish a real model, an
 		--prompt "What is the capital of France?" --expect Paris
 
 test: .venv/ready ## the fast tests
-	$(IN_VENV) $(BIN)/python -m pytest
+	$(IN_VENV) $(BIN)/python -m pytest -n auto
 
 integration: .venv/ready ## the tests against the real Ollama, llama.cpp and Docker, which are made once and kept
 	$(IN_VENV) $(BIN)/python integration/parts.py

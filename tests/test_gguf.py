@@ -134,10 +134,10 @@ def test_a_directory_that_is_no_directory_cannot_be_written(model, tmp_path):
 def test_a_vocabulary_of_150000_tokens_takes_no_second(tmp_path):
     tokens = Value(Kind.ARRAY, [f"token{i}" for i in range(150_000)], Kind.STRING)
     merges = Value(Kind.ARRAY, [f"to ken{i}" for i in range(300_000)], Kind.STRING)
-    started = time.perf_counter()
+    started = time.process_time()
     write(tmp_path / "model.gguf", Model({"tokens": tokens, "merges": merges}, ()))
     again = read_gguf(tmp_path / "model.gguf")
-    assert time.perf_counter() - started < 5  # half a second where nothing else runs
+    assert time.process_time() - started < 5  # half a second where nothing else runs
     assert again.metadata["merges"] == merges
 
 
