@@ -3,8 +3,11 @@
 import hashlib
 import json
 import socket
+import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +15,9 @@ import pytest
 from ollamaq.errors import ModelRefused, ServerError, UsageError
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama import client as module
-from ollamaq.ollama.client import Client, ModelNotFound, ServerGone
+from ollamaq.ollama import connection
+from ollamaq.ollama.client import Client, ModelNotFound, ServerGone, ServerSilent
+from ollamaq.ollama.host import parse_host
 from ollamaq.servers.remote import RemoteServer
 
 URL = "http://ollama.test:11434"
@@ -51,6 +56,8 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(module, "RETRY_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(connection, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(connection, "MAX_PAUSE", 0.0)
 
 
 def test_simple_calls_ask_what_ollamas_api_says():
@@ -214,6 +221,194 @@ def test_a_broken_connection_is_a_server_gone(error):
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(UsageError, match="not a server's address"):
         Client("http://[::z]:1")
+
+
+def test_a_busy_server_is_asked_again_and_a_lost_question_only_where_that_is_safe():
+    answers = [httpx.Response(503, json={"error": "server busy"}, headers={"Retry-After": "60"}), httpx.ReadError("x")]
+    calls = {
+        "show": (lambda c: c.show("m"), 3),
+        "chat": (lambda c: c.chat("m", HELLO), 2),
+        "copy": (lambda c: c.copy("m", "n"), 2),
+    }
+    for call, wanted in calls.values():
+        asked, rest = [], list(answers)
+
+        def handle(request, asked=asked, rest=rest):
+            asked.append(request)
+            if not rest:
+                return httpx.Response(200, json={"details": {}})
+            answer = rest.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        client = serving(handle)
+        if wanted == 3:
+            call(client)
+        else:
+            with pytest.raises(ServerGone, match="broke the connection"):
+                call(client)
+        assert len(asked) == wanted
+
+
+def test_a_server_that_stays_busy_is_said():
+    with pytest.raises(ServerError, match=r"\(503\): server busy"):
+        serving({"error": "server busy"}, status=503).show("m")
+
+
+def test_a_redirect_is_not_followed_and_said():
+    asked = []
+
+    def handle(request):
+        asked.append(request.url.host)
+        return httpx.Response(307, headers={"Location": "http://thief.test/api/show"})
+
+    with pytest.raises(ServerError, match=r"sends away to http://thief\.test/api/show \(307\)"):
+        serving(handle).show("m")
+    assert asked == ["ollama.test"]
+
+
+def test_an_endless_answer_is_left(monkeypatch):
+    monkeypatch.setattr(module, "MAX_REPLY", 1 << 16)
+
+    def endless():
+        while True:
+            yield lines({"message": {"content": "more "}})
+
+    with pytest.raises(ServerError, match="answers with more than"):
+        serving(lambda request: httpx.Response(200, content=endless())).chat("m", HELLO)
+
+
+def test_a_server_that_drips_is_left_when_its_time_is_over():
+    def drips():
+        yield b'{"message": '
+        while True:
+            time.sleep(0.02)
+            yield b" "
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=drips()))
+    client = Client(URL, timeout=0.1, transport=transport)
+    for call in (lambda: client.chat("m", HELLO), lambda: client.show("m")):
+        with pytest.raises(ServerSilent, match="silent for too long") as silent:
+            call()
+    assert "OLLAMAQ_TIMEOUT" in silent.value.next_step
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "0"])
+def test_a_time_to_wait_that_is_none_is_refused(text, monkeypatch):
+    monkeypatch.setenv("OLLAMAQ_TIMEOUT", text)
+    with pytest.raises(UsageError, match="OLLAMAQ_TIMEOUT"):
+        Client(URL)
+
+
+def test_token_and_headers_of_the_environment_go_along(monkeypatch):
+    asked = []
+    monkeypatch.setenv("OLLAMAQ_TOKEN", "for-everybody")
+    monkeypatch.setenv("OLLAMAQ_TOKEN_OLLAMA_TEST", "sesame-open")
+    monkeypatch.setenv("OLLAMAQ_HEADERS", "X-Team: bots\nX-Empty:\n")
+    serving(lambda request: asked.append(request.headers) or httpx.Response(200, json={"version": "1"})).version()
+    (headers,) = asked
+    assert (headers["authorization"], headers["x-team"], headers["x-empty"]) == ("Bearer sesame-open", "bots", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OLLAMAQ_TOKEN", "two words"), ("OLLAMAQ_HEADERS", "no colon secret"), ("OLLAMAQ_HEADERS", "X: secrét")],
+)
+def test_a_setting_that_cannot_be_sent_is_named_and_not_shown(variable, value, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=variable) as refused:
+        Client(URL)
+    assert value not in str(refused.value)
+
+
+def test_a_token_that_the_server_repeats_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OLLAMAQ_TOKEN", "sesame-open")
+    monkeypatch.setenv("OLLAMAQ_HEADERS", "X-Key: hunter22")
+    with pytest.raises(ServerError) as refused:
+        serving({"error": "who is Bearer sesame-open with hunter22?"}, status=403).show("m")
+    assert "who is Bearer *** with ***?" in str(refused.value)
+
+
+def test_embeddings_pull_and_push(monkeypatch):
+    server = Recorder(
+        embed={"embeddings": [[0.5, 1], [0, 0]]},
+        pull=lines({"status": "pulling", "completed": 1, "total": 2}, {"status": "success"}),
+        push=lines({"status": "retrieving manifest"}, {"error": "denied"}),
+    )
+    told = []
+    with serving(server) as client:
+        assert client.embed("m", ["a", "b"], dimensions=2) == [[0.5, 1], [0, 0]]
+        client.pull("m", lambda *progress: told.append(progress))
+        with pytest.raises(ServerError, match="refuses m: denied"):
+            client.push("m", insecure=True)
+        with pytest.raises(ServerError, match="has not 1 embeddings"):
+            client.embed("m", ["a"])
+    assert told == [("pulling", 1, 2)]
+    assert [asked[2] for asked in server.asked[:3]] == [
+        {"model": "m", "input": ["a", "b"], "dimensions": 2},
+        {"model": "m", "insecure": False, "stream": True},
+        {"model": "m", "insecure": True, "stream": True},
+    ]
+
+
+def test_images_are_sent_as_base64_and_thoughts_come_back():
+    server = Recorder(
+        chat=lines({"message": {"content": "a cat"}, "done": True}),
+        generate=lines({"response": "", "thinking": "hm"}, {"response": "a cat", "done": True}),
+    )
+    with serving(server) as client:
+        client.chat("m", [{"role": "user", "content": "What?", "images": [b"\x89PNG", "iVBO"]}])
+        assert client.generate("m", "What?", images=[b"\x89PNG"])["thinking"] == "hm"
+    assert server.asked[0][2]["messages"][0]["images"] == ["iVBORw==", "iVBO"]
+    assert server.asked[1][2]["images"] == ["iVBORw=="]
+
+
+def test_a_certificate_is_trusted_when_its_authority_is_named(monkeypatch):
+    pem = Path(__file__).parent / "data" / "localhost.pem"  # signed by itself, for localhost only
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with BlobServer() as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"https://localhost:{running.server_port}"
+        try:
+            with Client(url) as client, pytest.raises(ServerError, match="cannot be trusted") as refused:
+                client.has_blob(DIGEST)
+            assert "SSL_CERT_FILE" in refused.value.next_step
+            monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+            with Client(url) as client:
+                assert not client.has_blob(DIGEST)
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
+    (tmp_path / "ca.pem").write_text("not one")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with pytest.raises(UsageError, match=r"ca\.pem"):
+        Client("https://localhost:1")
+
+
+def test_a_server_at_a_unix_socket_is_asked(tmp_path):
+    path = str(tmp_path / "o.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"version":"1"}')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with Client(parse_host(f"unix://{path}")) as client:
+            assert client.version() == "1"
+        thread.join()
 
 
 def test_a_proxy_is_not_asked_for_this_machine(monkeypatch, server):

@@ -165,7 +165,7 @@ def test_an_address_means_what_ollama_host_means(text, url):
     assert parse_host(text) == url
 
 
-@pytest.mark.parametrize("text", ["ftp://x", "HTTP://x", "unix:///run/o.sock", "a b", "1:2:3", "u:p@host", "[x", "h%"])
+@pytest.mark.parametrize("text", ["ftp://x", "HTTP://x", "unix://o.sock", "a b", "1:2:3", "u:p@host", "[x", "h%"])
 def test_an_address_that_no_client_can_use_is_refused(text):
     with pytest.raises(UsageError, match=re.escape(text)) as refused:
         parse_host(text)

@@ -11,6 +11,7 @@ from ollamaq.errors import UsageError
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 OLLAMA_PORT = "11434"
 LOOPBACK = "127.0.0.1"
+UNIX = "unix://"
 
 _HOST_NAME = re.compile(r"[^\s/?#@:%\[\]\\]+")
 
@@ -18,12 +19,16 @@ _HOST_NAME = re.compile(r"[^\s/?#@:%\[\]\\]+")
 def parse_host(text: str) -> str:
     """Base URL, without a slash at its end, that OLLAMA_HOST means to a client.
 
-    As Ollama does, quotes and blanks around it are dropped, a port out of range becomes the default (11434, or that of
+    ``unix:///path/of/a/socket`` is ours, for a server behind a proxy that listens there. As Ollama does, quotes and blanks around it are dropped, a port out of range becomes the default (11434, or that of
     a scheme that is written out), and an address to listen on everywhere becomes this machine's.
 
     Raises:
         UsageError: no client could use it: another scheme than http and https, or not a host's name.
     """
+    if text.startswith(UNIX):
+        if not text.startswith(f"{UNIX}/"):
+            raise UsageError(f"{text!r} names no socket", next_step="write unix:///path/of/the/socket")
+        return text
     scheme, hostport, default_port = _scheme(text.strip().strip("\"'").strip())
     hostport, _, path = hostport.partition("/")
     if "@" in hostport:

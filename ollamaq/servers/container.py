@@ -59,7 +59,7 @@ class Container:
             container = self._start(docker, name)
             url = f"http://127.0.0.1:{_published_port(container)}"
             self._wait(container, url)
-            self._server = stack.enter_context(RemoteServer(Client(url)))
+            self._server = stack.enter_context(RemoteServer(Client(url, headers={})))
             self.version = self._server.version
             self._stack = stack.pop_all()
         return self
@@ -137,7 +137,7 @@ class Container:
 
     def _wait(self, container: Any, url: str) -> None:
         deadline = time.monotonic() + START_SECONDS
-        with Client(url) as client:
+        with Client(url, headers={}) as client:
             while True:
                 try:
                     client.version()
