@@ -6,7 +6,7 @@ The same input and the same version of ollamaq give the same bytes: nothing in i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from ollamaq.quantize import Plan, write_plan
 from ollamaq.servers.target import Progress
 
 SCHEMA_VERSION = 1
-GGUF, MODELFILE, RELEASE = "model.gguf", "Modelfile", "release.json"
+GGUF, MODELFILE, RELEASE, LOG = "model.gguf", "Modelfile", "release.json", "server.log"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Package:
 def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | None, progress: Progress) -> Package:
     """Quantize into ``directory`` and write the Modelfile beside the GGUF."""
     gguf = directory / GGUF
-    (directory / RELEASE).unlink(missing_ok=True)  # it spoke of the GGUF that is replaced now
+    for old in (RELEASE, LOG):  # they spoke of the GGUF that is replaced now
+        (directory / old).unlink(missing_ok=True)
     text = render(modelfile)
     size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
     write_text(directory / MODELFILE, text)
@@ -68,6 +69,12 @@ def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
     }
     write_text(package.directory / RELEASE, json.dumps(release, ensure_ascii=False, indent=2) + "\n")
     return release
+
+
+def write_log(directory: Path, logs: Sequence[str]) -> Path:
+    """Keep what servers have logged of a package that failed; where it is."""
+    write_text(directory / LOG, "\n".join(logs))
+    return directory / LOG
 
 
 def _counter(label: str, total: int, progress: Progress) -> Callable[[int], None]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from ollamaq.chat.guard import protect
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.digests import digest_of
-from ollamaq.errors import GateFailed, ServerError, UsageError
+from ollamaq.errors import GateFailed, OllamaqError, UsageError
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile, Parameter
-from ollamaq.ollama.names import default_name, parse_name, staging_name
+from ollamaq.ollama.names import default_name, parse_name
+from ollamaq.promotion import staging
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
-from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_target
+from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
 from ollamaq.smoke import CheckResult, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
@@ -66,6 +67,13 @@ class Release:
     @property
     def passed(self) -> bool:
         return all(check.ok is not False for check in self.checks)
+
+    def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult], *, apart: bool) -> Release:
+        """With what was seen on one more target; ``apart`` tells by the checks' names on which."""
+        if apart:
+            checks = [dataclasses.replace(check, name=f"{check.name}@{target.version}") for check in checks]
+        label = f"{self.target}, {target.label}" if self.target else target.label
+        return dataclasses.replace(self, target=label, sent=bool(self.sent or sent), checks=(*self.checks, *checks))
 
 
 class PublishFailed(GateFailed):
@@ -139,9 +147,12 @@ def publish(
     imatrix: str | None = None,
     overrides: Overrides = NO_OVERRIDES,
     to: str = "auto",
+    keep: int = 0,
     output: Path | None = None,
     image: str = DEFAULT_IMAGE,
+    ollama: Sequence[str] = (),
     gpu: bool = False,
+    cpus: float | None = None,
     port: int | None = None,
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
@@ -164,9 +175,12 @@ def publish(
         imatrix: the path of an importance matrix.
         overrides: exceptions from the mix.
         to: ``auto``, a server's address, ``container``, ``store`` or ``file`` (only build the package).
+        keep: how many versions before to keep, as ``NAME-prev-1`` and so on, for `promotion.rollback`.
         output: the directory of the package; of a folder for each mix where there are several.
         image: with ``container``, the image of Ollama to run.
+        ollama: with ``container``, tags of that image: the model is tested on each, and has to pass on all.
         gpu: with ``container``, hand the GPUs through.
+        cpus: with ``container``, as many processors as it may use.
         port: with ``container``, the port of the loopback interface; by default a free one.
         prompts: questions of the smoke test, instead of its own.
         expect: a case-insensitive regular expression that the answer to the first question must contain.
@@ -192,55 +206,51 @@ def publish(
     counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = _parameters(opened)
     with contextlib.ExitStack() as stack:
-        target = None
-        if to != "file":
-            target = stack.enter_context(open_target(to, image=image, gpu=gpu, port=port, progress=progress))
+        targets = open_targets(to, image=image, ollama=ollama, gpu=gpu, cpus=cpus, port=port, progress=progress)
+        stages = [
+            stack.enter_context(
+                staging(stack.enter_context(target), [item.name for item in planned], keep=keep, progress=progress)
+            )
+            for target in targets
+        ]
+        stack.enter_context(_logs_kept(targets, planned[0].directory))
         inputs = package.input_digests(opened.inputs, progress)
         if imatrix:
             inputs["imatrix"] = digest_of(Path(imatrix))
-        releases, staged = [], {}
+        releases = []
         for item in planned:
-            started = time.monotonic()
+            started, told = time.monotonic(), _of(item.mix, progress)
             modelfile = Modelfile(from_=f"./{package.GGUF}", parameters=parameters)
-            built = package.build(
-                item.directory, item.plan, modelfile, threads=threads, progress=_of(item.mix, progress)
-            )
+            built = package.build(item.directory, item.plan, modelfile, threads=threads, progress=told)
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
-            if target:
-                staging = staging_name(item.name, built.sha256)
-                stack.callback(_discard, target, staging)
-                sent = target.create(staging, built.gguf, built.sha256, modelfile, _of(item.mix, progress))
-                progress(f"{item.mix}: smoke test", 0, 0)
-                checks = run_smoke(target, staging, trained, prompts=prompts, expect=expect, count_tokens=counter)
-                release = dataclasses.replace(release, target=target.label, sent=sent, checks=tuple(checks))
-                staged[staging] = item.name
-            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, target))
+            for stage in stages:
+                staged = stage.stage(item.name, built.sha256)
+                sent = stage.target.create(staged, built.gguf, built.sha256, modelfile, told)
+                told("smoke test", 0, 0)
+                checks = run_smoke(stage.target, staged, trained, prompts=prompts, expect=expect, count_tokens=counter)
+                release = release.tested(stage.target, sent, checks, apart=len(stages) > 1)
+            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, targets))
             releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)
-        if target:
-            digests = [_promote(target, staging, final) for staging, final in staged.items()]
-            releases = [dataclasses.replace(r, digest=d) for r, d in zip(releases, digests, strict=True)]
+        for digests in [stage.promote() for stage in stages]:
+            releases = [dataclasses.replace(release, digest=digests[release.name]) for release in releases]
     return releases
 
 
-def _promote(target: Target, staging: str, final: str) -> str:
-    target.copy(staging, final)
-    digest = target.digest(final)
-    if digest is None or digest != target.digest(staging):
-        raise ServerError(
-            f"{target.label} has another model as {final} than the one that was tested",
-            next_step="see whether somebody else publishes under that name, then publish again",
-        )
-    return digest
-
-
-def _discard(target: Target, staging: str) -> None:
-    with contextlib.suppress(ServerError):  # a server that is gone must not hide why it is
-        if target.digest(staging):
-            target.delete(staging)
+@contextlib.contextmanager
+def _logs_kept(targets: Sequence[Target], directory: Path) -> Iterator[None]:
+    """What containers have logged stays beside the package when something goes wrong."""
+    try:
+        yield
+    except OllamaqError as error:
+        with contextlib.suppress(OllamaqError):
+            logs = [f"{target.label}\n{log}\n" for target in targets if (log := target.log())]
+            if logs and directory.is_dir():
+                error.next_step = f"{error.next_step}; the server's log is in {package.write_log(directory, logs)}"
+        raise
 
 
 def _protected(opened: Source) -> Model:
@@ -284,10 +294,10 @@ def _parameters(opened: Source) -> dict[str, Parameter]:
 
 
 def _facts(
-    item: Planned, inputs: dict[str, str], modelfile: Modelfile, release: Release, target: Target | None
+    item: Planned, inputs: dict[str, str], modelfile: Modelfile, release: Release, targets: Sequence[Target]
 ) -> dict[str, Any]:
     template = item.plan.metadata.get(CHAT_TEMPLATE)
-    prompt = next((check for check in release.checks if check.name == "prompt"), None)
+    prompt = next((check for check in release.checks if check.name.partition("@")[0] == "prompt"), None)
     return {
         "name": item.name,
         "mix": item.mix,
@@ -298,7 +308,8 @@ def _facts(
             "equal_to_training": prompt.ok if prompt else None,
             "verdict": prompt.detail if prompt else "not tested",
         },
-        "tested_with": f"{target.engine} {target.version}" if target else None,
+        "tested_with": ", ".join(f"{target.engine} {target.version}" for target in targets) or None,
+        **({"images": images} if (images := [target.pinned for target in targets if target.pinned]) else {}),
         "smoke": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in release.checks],
     }
 

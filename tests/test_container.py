@@ -1,15 +1,19 @@
 """The container, when Docker does not do as it is told. (That it does is tested for real, in ``integration``.)"""
 
 import itertools
+import subprocess
 
 import docker
 import pytest
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from ollamaq.errors import ServerError, ToolchainError
+from ollamaq.errors import ServerError, ToolchainError, UsageError
+from ollamaq.ollama.client import Client
 from ollamaq.servers import container as module
-from ollamaq.servers.container import Container, docker_version
+from ollamaq.servers import open_targets, orphans
+from ollamaq.servers.container import Container
+from ollamaq.servers.daemon import docker_version
 
 IMAGE = "ollama/ollama:0.34.2"
 
@@ -22,11 +26,17 @@ class Docker:
         self.pulled, self.asked, self.interrupts = [], itertools.count(), []
         self.images = self.containers = self.api = self
         self.status = faults.get("status", "running")
-        self.attrs = {"NetworkSettings": {"Ports": {"11434/tcp": [{"HostIp": "127.0.0.1", "HostPort": "40123"}]}}}
+        self.attrs = {
+            "RepoDigests": ["ollama/ollama@sha256:11"],
+            "NetworkSettings": {"Ports": {"11434/tcp": [{"HostIp": "127.0.0.1", "HostPort": "40123"}]}},
+        }
 
     def _at(self, step):
         if step in self.faults:
             raise self.faults[step]
+
+    def __call__(self, *, all, filters):
+        return self.faults.get("left", [])
 
     def ping(self):
         self._at("ping")
@@ -38,7 +48,8 @@ class Docker:
         self.closed = True
 
     def get(self, image):
-        self._at("get")
+        self._at("get" if not self.pulled else "got")
+        return self
 
     def pull(self, image, *, stream, decode):
         self._at("pull")
@@ -80,7 +91,7 @@ def daemon(monkeypatch):
                 raise ServerError("no Ollama server answers")
             return "0.34.2"
 
-        monkeypatch.setattr(module.Client, "version", version)
+        monkeypatch.setattr(Client, "version", version)
         monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
         return made
 
@@ -100,18 +111,55 @@ def test_a_container_is_started_on_loopback_and_always_removed(daemon):
     ((image, command, settings),) = made.created
     assert (image, command) == (IMAGE, "serve")
     assert settings["ports"] == {"11434/tcp": ("127.0.0.1", None)}
-    assert settings["labels"] == {"ollamaq": "1"}
+    assert settings["labels"] == orphans.labels()
+    assert target.pinned == "ollama/ollama@sha256:11"
     assert list(settings["volumes"]) == ["ollamaq-models"]
     assert settings["device_requests"] is None
     assert made.removed == [(name_of(made), True)]
     assert made.closed
 
 
-def test_gpus_and_a_port_are_handed_through(daemon):
+def test_containers_of_killed_processes_are_removed_at_the_next_start(daemon):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    mine, gone = orphans.labels(), orphans.labels() | {orphans.PID: str(ended.pid)}
+    another = orphans.labels() | {orphans.STARTED: "1"}  # this number, given to a process before
+    found = [{"Id": "mine", "Labels": mine}, {"Id": "gone", "Labels": gone}, {"Id": "another", "Labels": another}]
+    made = daemon(left=[*found, {"Id": "odd", "Labels": None}])
+    removed = []
+    made.remove_container = lambda name, **how: removed.append(name)
+    with Container(IMAGE):
+        assert removed == ["gone", "another", "odd"]
+
+
+def test_versions_are_containers_of_one_image_with_volumes_of_their_own():
+    targets = open_targets("container", image="mirror:5000/ollama:latest@sha256:11", ollama=("0.34.2", "0.17.4"))
+    assert [(target.image, target.volume) for target in targets] == [
+        ("mirror:5000/ollama:0.34.2", "ollamaq-models-0.34.2"),
+        ("mirror:5000/ollama:0.17.4", "ollamaq-models-0.17.4"),
+    ]
+    assert open_targets("file") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"to": "store"}, "and not for store"),
+        ({"to": "container", "port": 1, "ollama": ["1", "2"]}, "one for 2 containers"),
+        ({"to": "container", "ollama": ["1 2"]}, "'1 2' is not a version"),
+    ],
+)
+def test_versions_that_cannot_be_had_are_said(options, said):
+    with pytest.raises(UsageError, match=said):
+        open_targets(**{"ollama": ["0.34.2"], **options})
+
+
+def test_gpus_processors_and_a_port_are_handed_through(daemon):
     made = daemon()
-    with Container(IMAGE, gpu=True, port=11500):
+    with Container(IMAGE, gpu=True, cpus=1.5, port=11500):
         pass
     settings = made.created[0][2]
+    assert settings["nano_cpus"] == 1_500_000_000
     assert settings["ports"] == {"11434/tcp": ("127.0.0.1", 11500)}
     assert settings["device_requests"][0]["Capabilities"] == [["gpu"]]
 

@@ -22,9 +22,10 @@ publishing = importlib.import_module("ollamaq.publish")  # the attribute of that
 class Memory:
     """A target that keeps models in a dictionary and prompts them as ``chat_format`` says."""
 
-    label, engine, version = "memory", "Memory", "1"
+    engine, version, pinned = "Memory", "1", None
 
-    def __init__(self, chat_format, answer="Paris.", done_reason="stop"):
+    def __init__(self, chat_format, answer="Paris.", done_reason="stop", label="memory"):
+        self.label = label
         self.chat_format, self.answer, self.done_reason = chat_format, answer, done_reason
         self.models, self.blobs, self.seen = {}, set(), []
 
@@ -57,6 +58,9 @@ class Memory:
     def render(self, name, messages):
         return self.chat_format.render(messages)
 
+    def log(self):
+        return f"log of {self.label}"
+
     def chat(self, name, messages, options):
         return Reply(self.answer, self.done_reason, 7, 3, 0.1)
 
@@ -69,7 +73,7 @@ def checkpoint(tiny_checkpoint):
 @pytest.fixture
 def target(checkpoint, monkeypatch):
     memory = Memory(ChatFormat.of(open_checkpoint(checkpoint)))
-    monkeypatch.setattr(publishing, "open_target", lambda to, **options: memory)
+    monkeypatch.setattr(publishing, "open_targets", lambda to, **options: [] if to == "file" else [memory])
     monkeypatch.setattr(publishing, "token_counter", lambda path: None)
     return memory
 
@@ -119,6 +123,35 @@ def test_another_publisher_under_the_same_name_is_noticed(checkpoint, target, tm
     monkeypatch.setattr(target, "copy", lambda source, destination: target.models.update({destination: "theirs"}))
     with pytest.raises(ServerError, match="another model as bot:q8_0"):
         ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+
+
+@pytest.fixture
+def targets(checkpoint, monkeypatch):
+    chat_format = ChatFormat.of(open_checkpoint(checkpoint))
+    memories = [Memory(chat_format, label=f"memory {i}") for i in range(2)]
+    for i, memory in enumerate(memories):
+        memory.version, memory.pinned = f"0.{i}", f"image@sha256:{i}"
+    monkeypatch.setattr(publishing, "open_targets", lambda to, **options: memories)
+    monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+    return memories
+
+
+def test_on_several_targets_a_model_must_pass_on_all(checkpoint, targets, tmp_path):
+    targets[1].answer = ""
+    with pytest.raises(publishing.PublishFailed, match=r"answer@0\.1") as failure:
+        ollamaq.publish(checkpoint, "bot", output=tmp_path / "out")
+    assert [memory.models for memory in targets] == [{}, {}]
+    assert (tmp_path / "out" / "server.log").read_text() == "memory 0\nlog of memory 0\n\nmemory 1\nlog of memory 1\n"
+    assert "server.log" in failure.value.next_step
+    targets[1].answer = "Paris."
+    (release,) = ollamaq.publish(checkpoint, "bot", output=tmp_path / "out")
+    assert [list(memory.models) for memory in targets] == [["bot:q5_K_M"]] * 2
+    assert {"loads@0.0", "loads@0.1"} <= {check.name for check in release.checks}
+    told = json.loads((tmp_path / "out" / "release.json").read_text())
+    assert told["tested_with"] == "Memory 0.0, Memory 0.1"
+    assert told["images"] == ["image@sha256:0", "image@sha256:1"]
+    assert told["template"]["equal_to_training"] is True
+    assert not (tmp_path / "out" / "server.log").exists()
 
 
 def test_the_package_tells_inputs_types_and_verdict(checkpoint, target, tmp_path):

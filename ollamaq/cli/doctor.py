@@ -17,7 +17,7 @@ from ollamaq.ollama.client import Client
 from ollamaq.ollama.host import parse_host
 from ollamaq.ollama.store import default_root
 from ollamaq.quantize import default_threads, kernels
-from ollamaq.servers import container
+from ollamaq.servers.daemon import docker_version
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _server() -> str:
 
 
 def _docker() -> str:
-    return container.docker_version()
+    return docker_version()
 
 
 def _module(name: str) -> Callable[[], str]:

@@ -140,6 +140,27 @@ To = Annotated[
 Image = Annotated[
     str, typer.Option("--image", envvar="OLLAMAQ_IMAGE", help="With --to container: the image of Ollama to run.")
 ]
+Ollama = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ollama",
+        metavar="VERSION",
+        help="With --to container: test on this version, a tag of --image (repeatable: it must pass on all).",
+        show_default=False,
+    ),
+]
+Cpus = Annotated[
+    float | None,
+    typer.Option(
+        "--cpus", min=0.01, help="With --to container: processors it may use.", show_default="all", metavar="N"
+    ),
+]
+Keep = Annotated[
+    int,
+    typer.Option(
+        "--keep", min=0, max=99, envvar="OLLAMAQ_KEEP", help="Versions before to keep, as NAME-prev-1, NAME-prev-2, …"
+    ),
+]
 Port = Annotated[
     int | None,
     typer.Option(

@@ -19,8 +19,9 @@ _HOST_NAME = re.compile(r"[^\s/?#@:%\[\]\\]+")
 def parse_host(text: str) -> str:
     """Base URL, without a slash at its end, that OLLAMA_HOST means to a client.
 
-    ``unix:///path/of/a/socket`` is ours, for a server behind a proxy that listens there. As Ollama does, quotes and blanks around it are dropped, a port out of range becomes the default (11434, or that of
-    a scheme that is written out), and an address to listen on everywhere becomes this machine's.
+    As Ollama does, quotes and blanks around it are dropped, a port out of range becomes the default (11434, or that of
+    a scheme that is written out), and an address to listen on everywhere becomes this machine's. What Ollama has not is
+    ``unix:///path/of/a/socket``, at which a proxy in front of a server may listen.
 
     Raises:
         UsageError: no client could use it: another scheme than http and https, or not a host's name.

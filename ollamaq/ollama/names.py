@@ -105,6 +105,16 @@ def staging_name(name: str, token: str) -> str:
     return str(Name(parsed.host, parsed.namespace, parsed.model, STAGING + mark))
 
 
+def kept_name(name: str, back: int) -> str:
+    """What the version ``back`` steps before ``name`` is called: ``team/bot:prod-prev-1``.
+
+    Raises:
+        UsageError: that would be too long a tag.
+    """
+    parsed = parse_name(name)
+    return str(parse_name(str(Name(parsed.host, parsed.namespace, parsed.model, f"{parsed.tag}-prev-{back}"))))
+
+
 def _valid(directory: Path) -> str:
     name = Path(own_name(directory))
     stem = name.stem if name.suffix.lower() == ".gguf" else name.name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+from collections.abc import Sequence
 
 from ollamaq.errors import OllamaqError, ToolchainError, UsageError
+from ollamaq.ollama import silent
 from ollamaq.ollama.client import Client
 from ollamaq.ollama.host import parse_host
 from ollamaq.servers.target import Message, Progress, Reply, Target
 
-__all__ = ["DEFAULT_IMAGE", "Message", "Progress", "Reply", "Target", "open_target"]
+__all__ = ["DEFAULT_IMAGE", "Message", "Progress", "Reply", "Target", "open_target", "open_targets"]
 
 DEFAULT_IMAGE = "ollama/ollama:0.34.2"
 
@@ -20,8 +23,9 @@ def open_target(
     *,
     image: str = DEFAULT_IMAGE,
     gpu: bool = False,
+    cpus: float | None = None,
     port: int | None = None,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = silent,
 ) -> Target:
     """The place that ``--to`` names; nothing is started before it is entered.
 
@@ -49,7 +53,7 @@ def open_target(
     if to == "container":
         from ollamaq.servers.container import Container
 
-        return Container(image, gpu=gpu, port=port, progress=progress)
+        return Container(image, gpu=gpu, cpus=cpus, port=port, progress=progress)
     if to.isidentifier() and to != "localhost":
         raise UsageError(
             f"unknown target {to!r}",
@@ -58,6 +62,52 @@ def open_target(
     from ollamaq.servers.remote import RemoteServer
 
     return RemoteServer(Client(parse_host(to)))
+
+
+def open_targets(
+    to: str = "auto",
+    *,
+    image: str = DEFAULT_IMAGE,
+    ollama: Sequence[str] = (),
+    gpu: bool = False,
+    cpus: float | None = None,
+    port: int | None = None,
+    progress: Progress = silent,
+) -> list[Target]:
+    """The places that ``--to`` names: none for ``file``, and a container for each version in ``ollama``.
+
+    Versions are tags of ``image``; each has a volume of its own, as they may write models differently.
+
+    Raises:
+        UsageError: versions for anything but containers, or one port for several of them; and as `open_target`.
+        ToolchainError: as `open_target`.
+    """
+    if to == "file":
+        return []
+    if not ollama:
+        return [open_target(to, image=image, gpu=gpu, cpus=cpus, port=port, progress=progress)]
+    if to != "container":
+        raise UsageError(
+            f"versions of Ollama are chosen for containers, and not for {to}", next_step="add --to container"
+        )
+    if wrong := next((version for version in ollama if not re.fullmatch(r"\w[\w.-]{0,127}", version)), None):
+        raise UsageError(f"{wrong!r} is not a version of Ollama", next_step="write --ollama 0.34.2")
+    if port and len(ollama) > 1:
+        raise UsageError(f"port {port} is one for {len(ollama)} containers", next_step="leave --port out")
+    from ollamaq.servers.container import VOLUME, Container
+
+    repository = re.sub(r"(:[^:/@]*)?(@.*)?$", "", image)
+    return [
+        Container(
+            f"{repository}:{version}",
+            volume=f"{VOLUME}-{version}",
+            gpu=gpu,
+            cpus=cpus,
+            port=port,
+            progress=progress,
+        )
+        for version in dict.fromkeys(ollama)
+    ]
 
 
 def _answers(url: str) -> bool:

@@ -1,20 +1,21 @@
-"""A throwaway Ollama in Docker. The docker SDK stays behind this module, and is imported when it is needed."""
+"""A throwaway Ollama in Docker."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ollamaq.errors import OllamaqError, ServerError, ToolchainError
+from ollamaq.errors import ServerError, ToolchainError
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama import silent
 from ollamaq.ollama.client import Client
+from ollamaq.servers.daemon import daemon, remove_container, said
+from ollamaq.servers.orphans import labels, orphans
 from ollamaq.servers.remote import RemoteServer
 from ollamaq.servers.target import Message, Progress, Reply
 
@@ -24,17 +25,8 @@ VOLUME = "ollamaq-models"
 MODELS = "/models"
 START_SECONDS = 120.0
 LOG_LINES = 20
-START_DOCKER = "start Docker (`systemctl start docker`), or give your user access to it"
-
-
-def docker_version() -> str:
-    """``Docker 28.3.1``.
-
-    Raises:
-        ToolchainError: it does not run, or this user may not use it.
-    """
-    with _docker() as docker, _said("asking Docker for its version"):
-        return f"Docker {docker.version()['Version']}"
+LONG_LOG = 400
+"""Lines of the log that stay when a model has failed."""
 
 
 class Container:
@@ -42,22 +34,37 @@ class Container:
 
     engine = "Ollama"
 
-    def __init__(self, image: str, *, gpu: bool = False, port: int | None = None, progress: Progress = silent) -> None:
-        self.image, self.gpu, self.port = image, gpu, port
+    def __init__(
+        self,
+        image: str,
+        *,
+        volume: str = VOLUME,
+        gpu: bool = False,
+        cpus: float | None = None,
+        port: int | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        self.image, self.volume, self.gpu, self.cpus, self.port = image, volume, gpu, cpus, port
         self.label = f"container {image}"
         self.version = ""
+        self.pinned: str | None = None
         self._progress = progress
         self._stack = contextlib.ExitStack()
         self._server: RemoteServer
+        self._container: Any = None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            docker = stack.enter_context(_docker())
+            docker = stack.enter_context(daemon())
+            for orphan in orphans(docker):
+                remove_container(docker, orphan)
             self._pull(docker)
+            self.pinned = _pinned(docker, self.image)
             name = f"ollamaq-{uuid.uuid4().hex[:12]}"
-            stack.callback(_remove, docker, name)
+            stack.callback(remove_container, docker, name)
             container = self._start(docker, name)
             url = f"http://127.0.0.1:{_published_port(container)}"
+            self._container = container
             self._wait(container, url)
             self._server = stack.enter_context(RemoteServer(Client(url, headers={})))
             self.version = self._server.version
@@ -97,17 +104,22 @@ class Container:
         """Ask, and wait for the whole answer."""
         return self._server.chat(name, messages, options)
 
+    def log(self) -> str:
+        """The end of what Ollama has logged."""
+        with said(f"asking for the log of {self.image}"):
+            return _log(self._container, LONG_LOG)
+
     def _pull(self, docker: Any) -> None:
         from docker.errors import ImageNotFound
 
-        with _said(f"looking for the image {self.image}"):
+        with said(f"looking for the image {self.image}"):
             try:
                 docker.images.get(self.image)
                 return
             except ImageNotFound:
                 pass
         step = "check the name given with --image and the network, or load it with `docker load`"
-        with _said(f"pulling the image {self.image}", step):
+        with said(f"pulling the image {self.image}", step):
             layers: dict[str, tuple[int, int]] = {}
             for event in docker.api.pull(self.image, stream=True, decode=True):
                 if "error" in event:
@@ -121,16 +133,17 @@ class Container:
     def _start(self, docker: Any, name: str) -> Any:
         from docker.types import DeviceRequest
 
-        with _said(f"starting {self.image}"):
+        with said(f"starting {self.image}"):
             container = docker.containers.create(
                 self.image,
                 "serve",
                 name=name,
-                labels={"ollamaq": "1"},
+                labels=labels(),
                 environment={"OLLAMA_HOST": "0.0.0.0:11434", "OLLAMA_MODELS": MODELS},
                 ports={PORT: ("127.0.0.1", self.port)},
-                volumes={VOLUME: {"bind": MODELS, "mode": "rw"}},
+                volumes={self.volume: {"bind": MODELS, "mode": "rw"}},
                 device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if self.gpu else None,
+                nano_cpus=round(self.cpus * 1e9) if self.cpus else None,
             )
             container.start()
             return container
@@ -143,7 +156,7 @@ class Container:
                     client.version()
                     return
                 except ServerError as error:
-                    with _said(f"looking after {self.image}"):
+                    with said(f"looking after {self.image}"):
                         container.reload()
                         stopped = container.status not in ("created", "running")
                         if stopped or time.monotonic() > deadline:
@@ -151,7 +164,7 @@ class Container:
                 time.sleep(0.2)
 
     def _failed(self, container: Any, stopped: bool) -> ToolchainError:
-        log = container.logs(tail=LOG_LINES).decode(errors="replace").strip()
+        log = _log(container, LOG_LINES)
         what = "stopped at once" if stopped else f"did not answer within {START_SECONDS:.0f} s"
         told = f"; its log ends with:\n{log}" if log else ", and logged nothing"
         return ToolchainError(
@@ -159,67 +172,18 @@ class Container:
         )
 
 
-@contextlib.contextmanager
-def _docker() -> Iterator[Any]:
-    """The daemon, which answers."""
-    import docker
-
-    with _said("looking for Docker", START_DOCKER):
-        client = docker.from_env()
-    with contextlib.closing(client):
-        with _said("looking for Docker", START_DOCKER):
-            client.ping()
-        yield client
+def _log(container: Any, lines: int) -> str:
+    return str(container.logs(tail=lines).decode(errors="replace").strip())
 
 
-PROBLEMS = (
-    # what Docker says, what that means, what to do
-    (("port is already allocated", "address already in use"), "the port is taken", "choose a free port, or none"),
-    (("could not select device driver",), "Docker cannot hand GPUs through", "install the nvidia-container-toolkit"),
-    (("no space left on device",), "the disk is full", "make room with `docker system prune`"),
-    (("filenotfounderror", "connection refused", "connectionrefused"), "it does not run", START_DOCKER),
-    (("permission denied",), "this user may not use Docker", "add it to the group `docker`, and log in again"),
-)
-
-
-@contextlib.contextmanager
-def _said(doing: str, step: str = "see `docker info`") -> Iterator[None]:
-    """Docker's errors, of which it has many kinds, as ours."""
-    from docker.errors import DockerException
-
-    try:
-        yield
-    except OllamaqError:
-        raise
-    except (DockerException, OSError) as error:  # requests' own errors are of OSError
-        text = " ".join(str(getattr(error, "explanation", None) or error).split())
-        for signs, meaning, advice in PROBLEMS:
-            if any(sign in text.lower() for sign in signs):
-                raise ToolchainError(f"{doing} failed: {meaning} ({text})", next_step=advice) from error
-        raise ToolchainError(f"{doing} failed: {text}", next_step=step) from error
+def _pinned(docker: Any, image: str) -> str:
+    """The image by its digest in its registry, or by its ID where it has never been in one."""
+    with said(f"looking for the image {image}"):
+        found = docker.images.get(image).attrs
+    return str(next(iter(found.get("RepoDigests") or ()), found.get("Id", image)))
 
 
 def _published_port(container: Any) -> int:
-    with _said("asking for the container's port"):
+    with said("asking for the container's port"):
         container.reload()
         return int(container.attrs["NetworkSettings"]["Ports"][PORT][0]["HostPort"])
-
-
-def _remove(docker: Any, name: str) -> None:
-    from docker.errors import APIError, NotFound
-
-    def remove() -> None:
-        with _said(f"removing the container {name}", f"docker rm -f {name}"):
-            try:
-                docker.api.remove_container(name, force=True, v=True)
-            except NotFound:  # it was not created yet
-                pass
-            except APIError as error:
-                if error.status_code != HTTPStatus.CONFLICT:  # it is being removed already
-                    raise
-
-    try:
-        remove()
-    except KeyboardInterrupt:  # pressed again, or just then
-        remove()
-        raise

@@ -52,6 +52,7 @@ class Embedded:
         self.store = Store(root or default_root())
         self.label = f"the store {self.store.root}"
         self.version = ""
+        self.pinned: str | None = None
         self._running: tuple[str | None, Any] | None = None
 
     def __enter__(self) -> Self:
@@ -102,6 +103,10 @@ class Embedded:
         except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
         return str(_wanted(answer, "prompt"))
+
+    def log(self) -> str:
+        """Nothing: it keeps none."""
+        return ""
 
     def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
         """Ask, and wait for the whole answer."""

@@ -28,6 +28,7 @@ class RemoteServer:
         self.client = client
         self.label = client.url
         self.version = ""
+        self.pinned: str | None = None
 
     def __enter__(self) -> Self:
         self.version = self.client.version()
@@ -72,6 +73,10 @@ class RemoteServer:
     def render(self, name: str, messages: Sequence[Message]) -> str:
         """The prompt as it will be tokenized."""
         return self.client.render(name, messages)
+
+    def log(self) -> str:
+        """Nothing: it is not ours to read."""
+        return ""
 
     def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
         """Ask, and wait for the whole answer."""

@@ -35,6 +35,8 @@ class Target(Protocol):
     """What runs models there: ``Ollama``, ``xllamacpp``."""
     version: str
     """Of the engine; known once entered."""
+    pinned: str | None
+    """The image it runs, by digest, where it is a container."""
 
     def __enter__(self) -> Self: ...
 
@@ -57,5 +59,8 @@ class Target(Protocol):
 
     def render(self, name: str, messages: Sequence[Message]) -> str:
         """The prompt as it will be tokenized (a leading BOS may or may not be spelt out)."""
+
+    def log(self) -> str:
+        """The end of its log, or nothing where that is not ours to read."""
 
     def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply: ...
