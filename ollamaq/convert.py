@@ -6,8 +6,8 @@ import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gguf
@@ -28,7 +28,9 @@ from ollamaq.architectures.family import (
     with_row_order,
 )
 from ollamaq.architectures.general import NONE, general
+from ollamaq.architectures.transforms import FLOATS, NotByRows
 from ollamaq.checkpoint import Checkpoint
+from ollamaq.convert_kept import file_type, kept_blocks, on_its_lattice, with_scales
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
 from ollamaq.tensors import Tensor, from_float32, to_float32
@@ -42,7 +44,8 @@ OUTTYPES = {
     "tq1_0": (Type.TQ1_0, LlamaFileType.MOSTLY_TQ1_0),
     "tq2_0": (Type.TQ2_0, LlamaFileType.MOSTLY_TQ2_0),
 }
-FLOATS = (Type.F32, Type.F16, Type.BF16)
+KEEP = "keep"
+"""The outtype that leaves quantized weights as they are, where a type holds them; others are as with ``auto``."""
 NOT_TERNARY = re.compile(r"((per_layer_)?token_embd|output|blk\.\d+\.(altup_router|laurel_[lr]))\.weight")
 """Matrices that the converter leaves in F16 where others get a ternary type."""
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -53,7 +56,8 @@ NOT_TEXT = re.compile(
     r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
 )
 """Tensors of a multimodal checkpoint that are no part of its language model."""
-READABLE = frozenset({Type.F32, Type.F16, Type.BF16, Type.MXFP4})
+KEPT = (Type.MXFP4, Type.NVFP4)
+READABLE = frozenset({*FLOATS, *KEPT})
 MAX_SIZE = 1 << 31
 """Of any number of heads, tokens or columns."""
 MAX_LAYERS = 1000
@@ -74,8 +78,8 @@ def convert(
 
     Args:
         checkpoint: an opened model directory.
-        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, ``q8_0``, ``tq1_0``, ``tq2_0``, or ``auto`` (the
-            first matrix's; F32 becomes F16).
+        outtype: what matrices become: ``f32``, ``f16``, ``bf16``, ``q8_0``, ``tq1_0``, ``tq2_0``, ``auto`` (the
+            first matrix's; F32 becomes F16), or ``keep``: weights that were quantized stay in a type that holds them.
         pre: the pre-tokenizer, where it is not to be recognised.
         overrides: ``general.*`` keys given by hand (`read_overrides`).
 
@@ -86,13 +90,15 @@ def convert(
     where = str(checkpoint.path / checkpoint.config_file)
     family = family_of(checkpoint.config, where)
     family, config = completed(checkpoint, family, where)
-    named = _named(checkpoint, family, config)
-    type_, file_type = OUTTYPES[_auto(named) if outtype == "auto" else outtype]
-    tensors = tuple(_typed(tensor, type_) for tensor in named)
-    if type_ in FLOATS and any(tensor.type is Type.MXFP4 for tensor in tensors):
-        file_type = LlamaFileType.MOSTLY_MXFP4_MOE
+    stored, scales = kept_blocks(checkpoint) if outtype == KEEP else (checkpoint.tensors, {})
+    placed_ = _named(checkpoint, family, config, stored)
+    named = list(with_scales([(one.tensor, one.original) for one in placed_.values()], scales))
+    type_, said = OUTTYPES[_auto(named) if outtype in ("auto", KEEP) else outtype]
+    tensors = tuple(_typed(tensor, type_, keep=outtype == KEEP) for tensor in named)
+    if type_ in FLOATS:
+        said = file_type(tensors) or said
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors, overrides)
-    early, keys = _architecture(family, config | {"general.file_type": int(file_type)}, where)
+    early, keys = _architecture(family, config | {"general.file_type": int(said)}, where)
     metadata = dict(list(described.items())[:1]) | early | described | keys
     metadata |= vocabulary(
         checkpoint, config["vocab_size"], family.tokenizer, pre=pre, arch=gguf.MODEL_ARCH_NAMES[family.arch]
@@ -104,6 +110,14 @@ def convert(
                 next_step="mend the file that says so: a config, README.md or one of the tokenizer's",
             )
     return Model(metadata, tensors)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A tensor under its GGUF name, and the name that it had in the checkpoint."""
+
+    tensor: Tensor
+    original: str = ""
 
 
 def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
@@ -138,15 +152,16 @@ def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
     return family, config
 
 
-def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tensor]:
-    """Tensors under their GGUF names, in the converter's order: extra ones, then file by file, sorted by name.
+def _named(checkpoint: Checkpoint, family: Family, config: Config, stored: Mapping[str, Tensor]) -> dict[str, Placed]:
+    """Tensors by their GGUF names, in the converter's order: extra ones, then file by file, sorted by name.
 
-    Every one has its place and shape in the family, and none is missing.
+    Every one has its place and shape in the family, and none is missing. ``stored`` are the checkpoint's, some of them
+    in blocks; where a family needs their values, these are taken instead.
     """
     try:
-        tensors = [tensor for extra in family.extra if (tensor := extra(config))]
+        tensors = {tensor.name: Placed(tensor) for extra in family.extra if (tensor := extra(config))}
         wanted = _shapes(family, config)
-        given = list(family.gathered(checkpoint.tensors.items(), config))
+        given = list(family.gathered(stored.items(), config))
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelRefused(
             f"{checkpoint.path / checkpoint.config_file} has settings that cannot be used: {error!r}",
@@ -154,12 +169,8 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
         ) from error
     names = gguf.get_tensor_name_map(family.arch, config["blocks"])
     skipped = tuple(part.format_map(config) for part in family.skipped)
-    found: dict[str, str] = {}
-    for original, whole in given:
-        if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
-            continue
-        if any(part in original for part in skipped):
-            continue
+
+    def pieces(original: str, whole: Tensor) -> Iterator[Tensor]:
         for name, tensor in placed(original, whole, family, names, config).items():
             expected = wanted.get(name)
             if expected is None and name.endswith(".bias"):
@@ -171,9 +182,9 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                     f" of {config['blocks']} layers",
                     next_step="is config.json that of these weights? A LoRA adapter must be merged first",
                 )
-            if name in found:
+            if name in tensors:
                 raise ModelRefused(
-                    f"{checkpoint.path} has {found[name]!r} and {original!r}, which are both {name!r}",
+                    f"{checkpoint.path} has {tensors[name].original!r} and {original!r}, which are both {name!r}",
                     next_step="save it again",
                 )
             if tensor.type not in READABLE:
@@ -187,16 +198,26 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config) -> list[Tenso
                     f" where config.json means {list(expected)}",
                     next_step="is config.json that of these weights, and has the embedding a row for every token?",
                 )
-            found[name] = original
             rearrange = family.rearranged.get(_kind(name)) or family.rearranged.get(_kind(name).removesuffix(".bias"))
             try:
-                tensors.append(rearrange(tensor, config) if rearrange else tensor)
+                yield rearrange(tensor, config) if rearrange else tensor
             except (LookupError, TypeError, ValueError, ArithmeticError) as error:
                 raise ModelRefused(
                     f"{checkpoint.path / checkpoint.config_file} does not fit tensor {original!r}: {error!r}",
                     next_step="is config.json that of these weights?",
                 ) from error
-    missing = [name for name in wanted if name not in found and _kind(name) not in family.optional]
+
+    for original, whole in given:
+        if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
+            continue
+        if any(part in original for part in skipped):
+            continue
+        try:
+            found = list(pieces(original, whole))
+        except NotByRows:
+            found = list(pieces(original, checkpoint.tensors[original]))
+        tensors |= {tensor.name: Placed(tensor, original) for tensor in found}
+    missing = [name for name in wanted if name not in tensors and _kind(name) not in family.optional]
     if missing:
         raise ModelRefused(
             f"{checkpoint.path} lacks {len(missing)} of the tensors of a {family.classes[0]}, such as {missing[0]!r}",
@@ -303,19 +324,23 @@ ALWAYS_F32 = tuple(
 """Matrices that no tool of llama.cpp's makes smaller."""
 
 
-def _typed(tensor: Tensor, type_: Type) -> Tensor:
+def _typed(tensor: Tensor, type_: Type, *, keep: bool) -> Tensor:
     """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices.
 
     MXFP4 stays, for it would only grow. Rows that blocks do not fill become F16. The blocks are gguf-py's, as the
     converter's are.
     """
+    if tensor.type in KEPT:
+        return tensor
     if len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
         type_ = Type.F32
+    elif keep and (kept := on_its_lattice(tensor)):
+        return kept
     elif (type_ not in FLOATS and tensor.row % gguf.GGML_QUANT_SIZES[type_][0]) or (
         type_ in (Type.TQ1_0, Type.TQ2_0) and NOT_TERNARY.fullmatch(tensor.name)
     ):
         type_ = Type.F16
-    if tensor.type in (type_, Type.MXFP4):
+    if tensor.type is type_:
         return tensor
 
     def rows(start: int, stop: int) -> NDArray[Any]:

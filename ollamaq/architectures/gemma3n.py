@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ollamaq.architectures.experts import stack, without_ffn
 from ollamaq.architectures.family import HEADS, Config, Named, Shape, key, sliding
 from ollamaq.architectures.gemma import GEMMA3
+from ollamaq.architectures.transforms import of_values
 from ollamaq.tensors import Tensor
 from ollamaq.tokenizers.spec import GEMMA3_TOKENIZER
 
@@ -44,7 +45,7 @@ def with_all_tokens(tensor: Tensor, config: Config) -> Tensor:
         read = tensor.rows(min(start, n), min(stop, n))
         return np.concatenate((read, np.zeros((stop - start - len(read), tensor.row), read.dtype)))
 
-    return Tensor(tensor.name, tensor.type, (max(n, total), tensor.row), rows)
+    return Tensor(tensor.name, of_values(tensor).type, (max(n, total), tensor.row), rows)
 
 
 def width(config: Config, i: int) -> int:

@@ -13,11 +13,27 @@ from ollamaq.architectures.family import Config, Extra, Rearrange, Split, consta
 from ollamaq.tensors import Tensor, to_float32
 
 Order = NDArray[np.intp]
+FLOATS = (Type.F32, Type.F16, Type.BF16)
+
+
+class NotByRows(Exception):
+    """Blocks of a quantized type can be moved a row at a time; this needs their values."""
+
+
+def of_values(tensor: Tensor) -> Tensor:
+    """The tensor, if it has values and no blocks.
+
+    Raises:
+        NotByRows: it has blocks.
+    """
+    if tensor.type not in FLOATS:
+        raise NotByRows(tensor.name)
+    return tensor
 
 
 def plus_one(tensor: Tensor, config: Config) -> Tensor:
     """Gemma's norms scale by one more than they say. The sum is a float32, in half precision where the weights are."""
-    if tensor.type is Type.F16:
+    if of_values(tensor).type is Type.F16:
         return Tensor(tensor.name, Type.F16, tensor.shape, lambda start, stop: tensor.rows(start, stop) + np.float16(1))
 
     def rows(start: int, stop: int) -> NDArray[Any]:
@@ -28,7 +44,7 @@ def plus_one(tensor: Tensor, config: Config) -> Tensor:
 
 def minus_exp(tensor: Tensor, config: Config) -> Tensor:
     """A state's decay, of which a checkpoint has the logarithm; in half precision where the weights are."""
-    half = tensor.type is Type.F16
+    half = of_values(tensor).type is Type.F16
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # infinite then, which the quantizer reports with its place
@@ -40,7 +56,7 @@ def minus_exp(tensor: Tensor, config: Config) -> Tensor:
 
 def scaled(tensor: Tensor, *factors: float | NDArray[np.float32]) -> Tensor:
     """The tensor multiplied by each factor in turn, a number or one for each row, rounded each time as PyTorch does."""
-    stored = np.float16 if tensor.type is Type.F16 else np.float32
+    stored = np.float16 if of_values(tensor).type is Type.F16 else np.float32
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         values = to_float32(tensor.rows(start, stop))
@@ -59,6 +75,7 @@ def reshaped(tensor: Tensor, *shape: int) -> Tensor:
         raise ValueError(f"{tensor.name} of shape {list(tensor.shape)} cannot become {list(shape)}")
     if shape[-1] == tensor.row:
         return Tensor(tensor.name, tensor.type, shape, tensor.rows)
+    of_values(tensor)
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         return tensor.rows(0, tensor.n_rows).reshape(-1, shape[-1])[start:stop]
@@ -69,12 +86,12 @@ def reshaped(tensor: Tensor, *shape: int) -> Tensor:
 def with_columns(tensor: Tensor, order: Order) -> Tensor:
     """These places of every row, in this order."""
     shape = (*tensor.shape[:-1], len(order))
-    return Tensor(tensor.name, tensor.type, shape, lambda start, stop: tensor.rows(start, stop)[:, order])
+    return Tensor(tensor.name, of_values(tensor).type, shape, lambda start, stop: tensor.rows(start, stop)[:, order])
 
 
 def transposed(tensor: Tensor) -> Tensor:
     """A matrix, or each of a stack, with rows and columns exchanged. Each matrix is read whole, one at a time."""
-    *outer, height, width = tensor.shape
+    *outer, height, width = of_values(tensor).shape
 
     def rows(start: int, stop: int) -> NDArray[Any]:
         parts = [tensor.rows(0, 0).reshape(0, height)]

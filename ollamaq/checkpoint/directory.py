@@ -23,7 +23,8 @@ from ollamaq.checkpoint.consolidated import (
 from ollamaq.checkpoint.consolidated import SPECIAL_TOKENS as MISTRAL_TOKENS
 from ollamaq.checkpoint.mlx_names import with_usual_names
 from ollamaq.checkpoint.pickled import read_pickled
-from ollamaq.checkpoint.quantized import restored
+from ollamaq.checkpoint.quantized import kept, restored
+from ollamaq.checkpoint.quantized.parts import Kept
 from ollamaq.checkpoint.safetensors import read_safetensors
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
@@ -74,7 +75,8 @@ class Checkpoint:
     ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
     ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
-    ``quantized`` says what was lost before the weights came here, if anything was. ``sentencepiece`` is the content
+    ``quantized`` says what was lost before the weights came here, if anything was; ``kept`` gives the weights that a
+    GGUF type holds as they were stored. ``sentencepiece`` is the content
     of ``tokenizer.model`` (or of what it is called elsewhere).
 
     ``config_file`` is what ``config`` was read from; a params.json of Mistral's is turned into Hugging Face's settings.
@@ -96,6 +98,7 @@ class Checkpoint:
     model_card: dict[str, Any]
     pooling: dict[str, Any] = field(default_factory=dict)
     quantized: str | None = None
+    kept: Callable[[], dict[str, Kept]] = dict
     sentencepiece: bytes = b""
     added_tokens: dict[str, Any] = field(default_factory=dict)
     special_tokens_map: dict[str, Any] = field(default_factory=dict)
@@ -157,6 +160,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
         model_card=_model_card(home),
         pooling=pooling,
         quantized=quantized,
+        kept=lambda: kept(stored, config, path / CONFIG),
         sentencepiece=_bytes(words, sentencepiece) if sentencepiece else b"",
         added_tokens=read_json(words, ADDED_TOKENS),
         special_tokens_map=read_json(words, SPECIAL_TOKENS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,18 +12,22 @@ from ollamaq.architectures.general import read_overrides
 from ollamaq.chat.choose import hint
 from ollamaq.cli.options import Adapters, Base, ChatFormat, DryRun, Json, Quiet, ReplaceTemplate, SourcePath
 from ollamaq.cli.output import Output, command, size, table
+from ollamaq.convert import KEEP
+from ollamaq.convert_kept import counted
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
 from ollamaq.source import open_adapter, open_source
 
-OUTTYPES = ("auto", "f16", "bf16", "f32", "q8_0", "tq1_0", "tq2_0")
+OUTTYPES = ("auto", "f16", "bf16", "f32", "q8_0", "tq1_0", "tq2_0", KEEP)
 
 
 @command
 def convert(
     source: SourcePath,
     output: Annotated[Path, typer.Argument(help="The GGUF to write.", show_default=False)],
-    outtype: Annotated[str, typer.Option(help="auto, f16, bf16, f32, q8_0, tq1_0 or tq2_0.")] = "auto",
+    outtype: Annotated[
+        str, typer.Option(help="auto, f16, bf16, f32, q8_0, tq1_0, tq2_0, or keep: quantized weights stay.")
+    ] = "auto",
     pre: Annotated[
         str | None, typer.Option(help="The pre-tokenizer, where it is not recognised.", show_default=False)
     ] = None,
@@ -78,7 +82,16 @@ def convert(
     rows = table("converted" if written else "would convert", "", ">")
     rows.add_row("tensors", str(len(opened.model.tensors)))
     rows.add_row("checkpoint", size(opened.n_bytes))
+    data: dict[str, Any] = {
+        "output": str(output),
+        "bytes": written,
+        "tensors": len(opened.model.tensors),
+        "dry_run": dry_run,
+    }
+    if outtype == KEEP:
+        data["kept"], matrices = counted(opened.model.tensors)
+        kept = ", ".join(f"{count} {name}" for name, count in data["kept"].items()) or "none"
+        rows.add_row("kept without loss", f"{kept} of {matrices} matrices")
     if written:
         rows.add_row(str(output), size(written))
-    data = {"output": str(output), "bytes": written, "tensors": len(opened.model.tensors), "dry_run": dry_run}
     out.result(data, rows, brief=str(output))

@@ -22,7 +22,7 @@ from ollamaq.cli.options import (
     TokenEmbeddingType,
 )
 from ollamaq.cli.output import Output, command, size, table
-from ollamaq.cli.quantize import count_types, importance, named_type, tensor_types
+from ollamaq.cli.quantize import count_types, importance, named_type, outtype_for, tensor_types
 from ollamaq.quantize import Overrides, find_mix, make_plan
 from ollamaq.quantize.overrides import parse_layers
 from ollamaq.source import open_source
@@ -61,9 +61,8 @@ def plan(
         prune=parse_layers(prune_layers),
     )
     weights = importance(imatrix, include_weights, exclude_weights)
-    decided = make_plan(
-        open_source(source, base=base, adapters=adapter or ()).model, mix, imatrix=weights, overrides=overrides
-    )
+    opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype_for(name))
+    decided = make_plan(opened.model, mix, imatrix=weights, overrides=overrides)
     rows = table(f"{source} as {name}", "tensor", "shape", "from", "to", ">size", ">bits per weight")
     for one in decided.tensors:
         shape = " x ".join(map(str, one.tensor.shape))

@@ -35,6 +35,7 @@ from ollamaq.cli.options import (
     TokenEmbeddingType,
 )
 from ollamaq.cli.output import Output, command, size, table
+from ollamaq.convert import KEEP
 from ollamaq.gguf.splits import read_parts
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
 from ollamaq.quantize.overrides import (
@@ -91,7 +92,7 @@ def quantize(
         in_source_order=keep_split,
     )
     weights = importance(imatrix, include_weights, exclude_weights)
-    opened = open_source(source, base=base, adapters=adapter or ())
+    opened = open_source(source, base=base, adapters=adapter or (), outtype=outtype_for(name))
     plan = make_plan(opened.model, mix, imatrix=weights, overrides=overrides)
     parts = [plan]
     if keep_split and len(opened.files) > 1 and opened.checkpoint is None:
@@ -127,6 +128,11 @@ def quantize(
         "dry_run": dry_run,
     }
     out.result(data, rows, brief="\n".join(map(str, paths)))
+
+
+def outtype_for(name: str) -> str:
+    """What a checkpoint becomes before a mix of this name: nothing is lost, and COPY takes blocks as they are."""
+    return KEEP if name == "COPY" else "native"
 
 
 def importance(path: str | None, include: list[str] | None, exclude: list[str] | None) -> Imatrix | None:

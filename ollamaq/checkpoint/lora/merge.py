@@ -64,7 +64,7 @@ def merge(base: Checkpoint, adapters: Sequence[Adapter]) -> Checkpoint:
     for adapter in adapters:
         placed.add(adapter)
     tensors, config = placed.result(adapters)
-    return dataclasses.replace(base, tensors=tensors, config=config)
+    return dataclasses.replace(base, tensors=tensors, config=config, kept=dict)
 
 
 def products(base: Checkpoint, adapter: Adapter) -> dict[str, LowRank]:

@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from ollamaq.checkpoint.quantized import modelopt
 from ollamaq.checkpoint.quantized.float8 import scaled
-from ollamaq.checkpoint.quantized.parts import WORD, Damaged, Settings, Tensors, floats, lazily, matched, once, whole
+from ollamaq.checkpoint.quantized.parts import (
+    WORD,
+    Damaged,
+    Kept,
+    Settings,
+    Tensors,
+    floats,
+    lazily,
+    matched,
+    once,
+    whole,
+)
 from ollamaq.tensors import Tensor, to_float32
 
 UNUSED = (".input_scale", ".input_zero_point", ".input_global_scale", ".k_scale", ".v_scale", ".output_scale")
@@ -38,6 +49,22 @@ def restored(tensors: Tensors, settings: Settings) -> dict[str, Tensor]:
             base = name.removesuffix("_scale")
             out[base] = _plain(tensors[base], out.pop(name), out.pop(f"{base}_zero_point", None), weights)
     return out
+
+
+def kept(tensors: Tensors, settings: Settings) -> dict[str, Kept]:
+    """The weights of 4-bit floats as llama.cpp's converter keeps them, by name."""
+    if _settings(settings)[0] != FP4:
+        return {}
+    found = {}
+    for name in tensors:
+        base = name.removesuffix("_packed")
+        if name.endswith(".weight_packed") and modelopt.fits_blocks(tensors[f"{base}_scale"]):
+            found[base] = Kept(
+                modelopt.in_blocks(base, tensors[name], tensors[f"{base}_scale"]),
+                modelopt.one_number(tensors[f"{base}_global_scale"], divides=True),
+                modelopt.one_number(tensors.get(f"{base.removesuffix('weight')}input_global_scale"), divides=True),
+            )
+    return found
 
 
 def described(settings: Settings) -> str:

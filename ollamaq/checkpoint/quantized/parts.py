@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,19 @@ class Damaged(ModelRefused):
     def __init__(self, what: str) -> None:
         super().__init__(f"the quantized weights are damaged: {what}", next_step="fetch or save the model again")
         self.what = what
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A quantized weight in blocks of a GGUF type, and what they are multiplied by.
+
+    ``input_scale`` is what the layer's inputs were divided by when they were quantized too. Of experts that are stacked
+    into one tensor, each has its own numbers.
+    """
+
+    blocks: Tensor
+    scale: float = 1.0
+    input_scale: float = 1.0
 
 
 def whole(tensor: Tensor) -> NDArray[Any]:
