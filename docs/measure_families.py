@@ -51,7 +51,10 @@ def theirs(checkpoint: Path, asked: list[list[int]]) -> np.ndarray:
     Raises:
         Exception: of any kind; transformers has no such model, or not of these tensors.
     """
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+    config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+    known = type(config) in transformers.AutoModelForCausalLM._model_mapping
+    auto = transformers.AutoModelForCausalLM if known else transformers.AutoModelForImageTextToText
+    model, report = auto.from_pretrained(
         checkpoint,
         dtype=torch.float32,
         attn_implementation="eager",

@@ -33,7 +33,8 @@ TOKENS = range(3, 300)
 converting = importlib.import_module("ollamaq.convert")
 
 
-def _of_tests(name: str) -> ModuleType:
+def of_tests(name: str) -> ModuleType:
+    """A module of the tests, under a name of its own."""
     spec = importlib.util.spec_from_file_location(f"families_{name}", TESTS / f"{name}.py")
     assert spec
     assert spec.loader
@@ -42,11 +43,11 @@ def _of_tests(name: str) -> ModuleType:
     return module
 
 
-tiny, goldens = _of_tests("conftest"), _of_tests("test_families")
+tiny, goldens = of_tests("conftest"), of_tests("test_families")
 FAMILIES: dict[str, dict[str, Any]] = goldens.FAMILIES
 
 
-def _tokenizer() -> dict[str, Any]:
+def tokenizer() -> dict[str, Any]:
     """The tests' own, where tokens that are no whole character are replaced: llama-server keeps those back."""
     tokenizer: dict[str, Any] = tiny.tokenizer_json()
     vocab = tokenizer["model"]["vocab"]
@@ -58,7 +59,7 @@ def _tokenizer() -> dict[str, Any]:
 def write_checkpoint(name: str, path: Path, **settings: object) -> None:
     """A family's tiny model with ``settings`` in its config, beside the tests' own tokenizer, whatever its own is."""
     files = FAMILIES[name]["files"] | {
-        "tokenizer.json": json.dumps(_tokenizer()),
+        "tokenizer.json": json.dumps(tokenizer()),
         "tokenizer_config.json": json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|im_end|>"}),
     }
     files["config.json"] = json.dumps(json.loads(files["config.json"]) | settings)

@@ -50,12 +50,6 @@ NOT_TERNARY = re.compile(r"((per_layer_)?token_embd|output|blk\.\d+\.(altup_rout
 """Matrices that the converter leaves in F16 where others get a ternary type."""
 SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
 """Buffers, not weights."""
-NOT_TEXT = re.compile(
-    r"^(mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\.)"
-    r"|visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
-    r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
-)
-"""Tensors of a multimodal checkpoint that are no part of its language model."""
 KEPT = (Type.MXFP4, Type.NVFP4)
 READABLE = frozenset({*FLOATS, *KEPT})
 MAX_SIZE = 1 << 31
@@ -88,28 +82,44 @@ def convert(
         UsageError: llama.cpp knows no pre-tokenizer ``pre``.
     """
     where = str(checkpoint.path / checkpoint.config_file)
-    family = family_of(checkpoint.config, where)
-    family, config = completed(checkpoint, family, where)
+    family, config = completed(checkpoint, family_of(checkpoint.config, where), where)
+    model = converted(checkpoint, family, config, outtype, overrides)
+    arch = gguf.MODEL_ARCH_NAMES[family.arch]
+    words = vocabulary(checkpoint, config["vocab_size"], family.tokenizer, pre=pre, arch=arch)
+    return checked(checkpoint, Model(model.metadata | words, model.tensors))
+
+
+def converted(
+    checkpoint: Checkpoint, family: Family, config: dict[str, Any], outtype: str, overrides: Mapping[str, Any]
+) -> Model:
+    """All of the model but its vocabulary, by its family and its completed config."""
+    where = str(checkpoint.path / checkpoint.config_file)
     stored, scales = kept_blocks(checkpoint) if outtype == KEEP else (checkpoint.tensors, {})
     placed_ = _named(checkpoint, family, config, stored)
     named = list(with_scales([(one.tensor, one.original) for one in placed_.values()], scales))
     type_, said = OUTTYPES[_auto(named) if outtype in ("auto", KEEP) else outtype]
-    tensors = tuple(_typed(tensor, type_, keep=outtype == KEEP) for tensor in named)
+    own = [family.types.get(_kind(tensor.name)) for tensor in named]
+    tensors = tuple(_typed(*one, type_, keep=outtype == KEEP) for one in zip(named, own, strict=True))
     if type_ in FLOATS:
         said = file_type(tensors) or said
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors, overrides)
     early, keys = _architecture(family, config | {"general.file_type": int(said)}, where)
-    metadata = dict(list(described.items())[:1]) | early | described | keys
-    metadata |= vocabulary(
-        checkpoint, config["vocab_size"], family.tokenizer, pre=pre, arch=gguf.MODEL_ARCH_NAMES[family.arch]
-    )
-    for key, value in metadata.items():
+    return Model(dict(list(described.items())[:1]) | early | described | keys, tensors)
+
+
+def checked(checkpoint: Checkpoint, model: Model) -> Model:
+    """The model, if GGUF can hold its metadata.
+
+    Raises:
+        ModelRefused: it cannot.
+    """
+    for key, value in model.metadata.items():
         if not _fits(value):
             raise ModelRefused(
                 f"{checkpoint.path} gives {key} the value {reprlib.repr(value.value)}, which GGUF cannot hold",
                 next_step="mend the file that says so: a config, README.md or one of the tokenizer's",
             )
-    return Model(metadata, tensors)
+    return model
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config, stored: Mappi
                 ) from error
 
     for original, whole in given:
-        if original.endswith((*SKIPPED, *family.scalars)) or NOT_TEXT.search(original):
+        if original.endswith((*SKIPPED, *family.scalars)) or family.foreign.search(original):
             continue
         if any(part in original for part in skipped):
             continue
@@ -227,8 +237,8 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config, stored: Mappi
 
 
 def _kind(name: str) -> str:
-    """A GGUF tensor's name as families have it: without ``blk.N.`` and ``.weight``."""
-    return re.sub(r"^blk\.\d+\.", "", name).removesuffix(".weight")
+    """A GGUF tensor's name as families have it: without its layer and ``.weight``."""
+    return re.sub(r"^(v\.)?blk\.\d+\.", "", name).removesuffix(".weight")
 
 
 def placed(
@@ -250,15 +260,16 @@ def placed(
         name = names.get_name(plain, try_suffixes=(".weight", ".bias")) or ""
         return {name: Tensor(name, tensor.type, tensor.shape, tensor.rows)}
     orders = [piece.size for piece in pieces.values() if not isinstance(piece, Tensor)]
-    if orders and tensor.n_rows != sum(orders):
+    rows = tensor.n_rows if len(tensor.shape) > 1 else tensor.row
+    if orders and rows != sum(orders):
         raise ModelRefused(
-            f"tensor {original!r} has {tensor.n_rows} rows, where config.json means {sum(orders)}",
+            f"tensor {original!r} has {rows} rows, where config.json means {sum(orders)}",
             next_step="is config.json that of these weights?",
         )
     layer = next((part for part in plain.split(".") if part.isdecimal()), "")
     found = {}
     for kind, piece in pieces.items():
-        name = _full(f"blk.{layer}.{kind}", family)
+        name = _full(f"{family.layers}.{layer}.{kind}" if layer else kind, family)
         taken = piece if isinstance(piece, Tensor) else with_row_order(tensor, piece)
         found[name] = Tensor(name, taken.type, taken.shape, taken.rows)
     return found
@@ -289,7 +300,7 @@ def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
     sizes = {name: sized(shape) for name, shape in family.tensors.items()}
     for i in range(config["blocks"]):
         block = {**family.block, **family.layer(config, i)}
-        sizes |= {f"blk.{i}.{name}": sized(shape) for name, shape in block.items()}
+        sizes |= {f"{family.layers}.{i}.{name}": sized(shape) for name, shape in block.items()}
     return {_full(name, family): shape for name, shape in sizes.items()}
 
 
@@ -322,17 +333,23 @@ ALWAYS_F32 = tuple(
     )
 )
 """Matrices that no tool of llama.cpp's makes smaller."""
+OF_PATCHES = re.compile(r"\.patch_(embd|merger)\.weight")
+"""What meets an image's patches: floats of 16 bits in a file of those, else of 32."""
 
 
-def _typed(tensor: Tensor, type_: Type, *, keep: bool) -> Tensor:
+def _typed(tensor: Tensor, own: Type | None, type_: Type, *, keep: bool) -> Tensor:
     """The tensor in the type the converter writes: F32 for vectors and norms, the outtype for matrices.
 
-    MXFP4 stays, for it would only grow. Rows that blocks do not fill become F16. The blocks are gguf-py's, as the
-    converter's are.
+    ``own`` is the type of one that goes by none of these rules. MXFP4 stays, for it would only grow. Rows that blocks
+    do not fill become F16. The blocks are gguf-py's, as the converter's are.
     """
     if tensor.type in KEPT:
         return tensor
-    if len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
+    if own is not None:
+        type_ = own
+    elif len(tensor.shape) > 1 and OF_PATCHES.search(tensor.name):
+        type_ = Type.F16 if type_ is Type.F16 else Type.F32
+    elif len(tensor.shape) < 2 or not tensor.name.endswith(".weight") or tensor.name.endswith(ALWAYS_F32):
         type_ = Type.F32
     elif keep and (kept := on_its_lattice(tensor)):
         return kept

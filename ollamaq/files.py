@@ -22,6 +22,15 @@ from ollamaq.errors import ModelRefused, ToolchainError
 BLOCK = 4 << 20
 
 
+@dataclass(frozen=True)
+class Blob:
+    """A file with its SHA-256 (hex) and its size in bytes."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
 class ReadOnlyFile:
     """A file read at positions, from any thread.
 

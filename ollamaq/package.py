@@ -1,4 +1,4 @@
-"""The package: ``model.gguf``, ``Modelfile`` and ``release.json`` in one directory.
+"""The package: ``model.gguf``, ``Modelfile`` and ``release.json`` in one directory, ``mmproj.gguf`` if it sees.
 
 The same input and the same version of ollamaq give the same bytes: nothing in it tells a time, a path or a duration.
 """
@@ -13,39 +13,56 @@ from pathlib import Path
 from typing import Any
 
 from ollamaq.digests import digest_of
-from ollamaq.files import write_text
+from ollamaq.files import Blob, write_text
+from ollamaq.gguf.model import Model
+from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import render
 from ollamaq.quantize import Plan, write_plan
 from ollamaq.servers.target import Progress
 
 SCHEMA_VERSION = 1
-GGUF, MODELFILE, RELEASE, LOG = "model.gguf", "Modelfile", "release.json", "server.log"
+GGUF, PROJECTOR, MODELFILE = "model.gguf", "mmproj.gguf", "Modelfile"
+RELEASE, LOG = "release.json", "server.log"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package on disk; ``sha256`` and ``size`` are those of its GGUF."""
+    """A package on disk; ``sha256`` and ``size`` are those of its GGUF, ``projector`` is the one beside it."""
 
     directory: Path
     modelfile: Modelfile
     sha256: str
     size: int
+    projector: Blob | None = None
 
     @property
     def gguf(self) -> Path:
         return self.directory / GGUF
 
 
-def build(directory: Path, plan: Plan, modelfile: Modelfile, *, threads: int | None, progress: Progress) -> Package:
-    """Quantize into ``directory`` and write the Modelfile beside the GGUF."""
-    gguf = directory / GGUF
+def build(
+    directory: Path,
+    plan: Plan,
+    modelfile: Modelfile,
+    *,
+    projector: Model | None = None,
+    threads: int | None,
+    progress: Progress,
+) -> Package:
+    """Quantize into ``directory`` and write the Modelfile beside the GGUF, and the projector where there is one."""
+    gguf, eyes = directory / GGUF, directory / PROJECTOR
     for old in (RELEASE, LOG):  # they spoke of the GGUF that is replaced now
         (directory / old).unlink(missing_ok=True)
     text = render(modelfile)
     size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
+    beside = None
+    if projector:
+        write(eyes, projector, progress=lambda done, total: progress("converting the projector", done, total))
+        beside = Blob(eyes, digest_of(eyes), eyes.stat().st_size)
     write_text(directory / MODELFILE, text)
-    return Package(directory, modelfile, digest_of(gguf, _counter("hashing model.gguf", size, progress)), size)
+    digest = digest_of(gguf, _counter("hashing model.gguf", size, progress))
+    return Package(directory, modelfile, digest, size, beside)
 
 
 def input_digests(inputs: dict[str, Path], progress: Progress) -> dict[str, str]:
@@ -56,10 +73,12 @@ def input_digests(inputs: dict[str, Path], progress: Progress) -> dict[str, str]
 
 def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
     """Write ``release.json``: what went in, what came out, and what was seen of it. Returns what it says."""
+    eyes = package.projector
     release = {
         "schema_version": SCHEMA_VERSION,
         "versions": {name: version(name) for name in ("ollamaq", "gguf")},
         "gguf": {"file": GGUF, "bytes": package.size, "sha256": package.sha256},
+        **({"projector": {"file": PROJECTOR, "bytes": eyes.size, "sha256": eyes.sha256}} if eyes else {}),
         "bits_per_weight": round(plan.bits_per_weight, 4),
         **facts,
         "tensors": [

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 NO_OVERRIDES = Overrides()
 CHAT_TEMPLATE = "tokenizer.chat_template"
+PROJECTOR_OUTTYPE = "f16"
+"""Of a projector in a package: every backend of llama.cpp has kernels for it."""
 
 SAMPLING = {
     "temperature": "temperature",
@@ -143,6 +145,7 @@ def publish(
     adapters: Sequence[str] = (),
     chat_format: str | None = None,
     replace_template: bool = False,
+    mmproj: bool = False,
     quantization: str | Sequence[str] = "Q5_K_M",
     imatrix: str | None = None,
     overrides: Overrides = NO_OVERRIDES,
@@ -171,6 +174,7 @@ def publish(
         adapters: directories of LoRA adapters to merge as well, each with ``=WEIGHT`` where that is not 1.
         chat_format: the known chat format that a model without chat template was trained with.
         replace_template: use ``chat_format`` even where the model has a chat template with other prompts.
+        mmproj: publish the projector of a model that sees with it, in F16.
         quantization: a mix, such as ``Q5_K_M``, or several.
         imatrix: the path of an importance matrix.
         overrides: exceptions from the mix.
@@ -196,7 +200,12 @@ def publish(
         ToolchainError: Docker, the engine or disk space is missing.
     """
     opened = open_source(
-        Path(source), base=base, adapters=adapters, chat_format=chat_format, replace_template=replace_template
+        Path(source),
+        base=base,
+        adapters=adapters,
+        chat_format=chat_format,
+        replace_template=replace_template,
+        projector=PROJECTOR_OUTTYPE if mmproj else None,
     )
     weights = read_imatrix(imatrix) if imatrix else None
     planned = plan_releases(
@@ -220,16 +229,27 @@ def publish(
         releases = []
         for item in planned:
             started, told = time.monotonic(), _of(item.mix, progress)
-            modelfile = Modelfile(from_=f"./{package.GGUF}", parameters=parameters)
-            built = package.build(item.directory, item.plan, modelfile, threads=threads, progress=told)
+            eyes = f"./{package.PROJECTOR}" if opened.projector else None
+            modelfile = Modelfile(from_=f"./{package.GGUF}", projector=eyes, parameters=parameters)
+            built = package.build(
+                item.directory, item.plan, modelfile, projector=opened.projector, threads=threads, progress=told
+            )
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
             for stage in stages:
                 staged = stage.stage(item.name, built.sha256)
-                sent = stage.target.create(staged, built.gguf, built.sha256, modelfile, told)
+                sent = stage.target.create(staged, built.gguf, built.sha256, modelfile, told, built.projector)
                 told("smoke test", 0, 0)
-                checks = run_smoke(stage.target, staged, trained, prompts=prompts, expect=expect, count_tokens=counter)
+                checks = run_smoke(
+                    stage.target,
+                    staged,
+                    trained,
+                    prompts=prompts,
+                    expect=expect,
+                    count_tokens=counter,
+                    sees=built.projector is not None,
+                )
                 release = release.tested(stage.target, sent, checks, apart=len(stages) > 1)
             package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, targets))
             releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +19,20 @@ from ollamaq.checkpoint.hub import fetched
 from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.convert import convert, native_outtype
 from ollamaq.convert_adapter import convert_adapter
+from ollamaq.convert_projector import convert_projector, left_out
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.tokenizers.ends import with_end_of_turn
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened model; ``checkpoint`` is None where it came from a GGUF. ``adapters`` are those merged into it.
 
-    ``chat_format`` is the one that its user named.
+    ``chat_format`` is the one that its user named. ``projector`` is what makes pictures into something it reads.
     """
 
     path: Path
@@ -37,6 +41,7 @@ class Source:
     checkpoint: Checkpoint | None = None
     adapters: tuple[Adapter, ...] = ()
     chat_format: KnownFormat | None = None
+    projector: Model | None = None
 
     @property
     def merged(self) -> dict[str, Any]:
@@ -86,6 +91,7 @@ def open_source(
     chat_format: str | None = None,
     replace_template: bool = False,
     overrides: Mapping[str, Any] = NONE,
+    projector: str | None = None,
 ) -> Source:
     """Open a model directory, a LoRA adapter's, ``hf://org/name``, or a GGUF file; any part of a split one will do.
 
@@ -94,7 +100,8 @@ def open_source(
     model that an adapter was trained on, where it is not to be found by the adapter's own word; ``adapters`` (each a
     directory, or ``DIR=WEIGHT``) are merged into a model, or after an adapter. ``chat_format`` is the name of a known
     chat format that it was trained with: its chat template is that, where it has none, or ``replace_template``.
-    ``overrides`` are ``general.*`` keys of a directory's, given by hand.
+    ``overrides`` are ``general.*`` keys of a directory's, given by hand. ``projector`` is the outtype of the projector
+    of a model that sees, where that is wanted too.
 
     Raises:
         ModelRefused: there is nothing at the path, or it is not a model that can be read.
@@ -108,16 +115,11 @@ def open_source(
     path = fetched(path)
     if not path.exists():
         raise ModelRefused(f"{path} does not exist", next_step="give a Hugging Face model directory or a GGUF file")
-    more = [parse_weighted(text) for text in adapters]
     if path.is_dir():
-        first = [(path, 1.0)] if is_adapter(path) else []
-        opened = [read_adapter(*one) for one in (*first, *more)]
-        if base and not first:
-            raise UsageError(f"{path} is no adapter, so it has no base", next_step="leave --base out")
-        place = base or (find_base(opened[0]) if first else path)
-        checkpoint = open_checkpoint(place, opened[0].path if opened else None)
-        if opened:
-            checkpoint = merge(checkpoint, opened)
+        checkpoint, opened = _directory(path, base, adapters)
+        sees = convert_projector(checkpoint, projector) if projector else None
+        if not sees and (said := left_out(checkpoint)):
+            log.warning("%s", said)
         outtype = native_outtype(checkpoint) if outtype == "native" else outtype
         model = convert(checkpoint, outtype, pre=pre, overrides=overrides)
         if known:
@@ -126,8 +128,11 @@ def open_source(
             checkpoint = replace(checkpoint, chat_templates=checkpoint.chat_templates | {"default": template})
         if stops := stop_tokens(checkpoint):
             model = replace(model, metadata=with_end_of_turn(model.metadata, stops[0].text))
-        files = tuple(dict.fromkeys([*checkpoint.files, *(file for adapter in opened for file in adapter.files)]))
-        return Source(checkpoint.home, model, files, checkpoint, tuple(opened), known)
+        return Source(checkpoint.home, model, _files(checkpoint, opened), checkpoint, tuple(opened), known, sees)
+    if projector:
+        raise UsageError(
+            f"{path} is a GGUF file, from which no projector is made", next_step="give the model directory"
+        )
     if base or adapters:
         raise UsageError(
             f"{path} is a GGUF file, into which no adapter is merged", next_step="give the base's model directory"
@@ -139,6 +144,39 @@ def open_source(
     if known:
         model = in_format(model, known, gguf_format(model.metadata), str(path), replace_own=replace_template)
     return Source(path, model, tuple(parts), chat_format=known)
+
+
+def open_projector(
+    path: Path,
+    outtype: str,
+    *,
+    base: Path | None = None,
+    adapters: Sequence[str] = (),
+    overrides: Mapping[str, Any] = NONE,
+) -> Source:
+    """Open a directory, as `open_source` does, as what the GGUF of its projector holds.
+
+    Raises:
+        ModelRefused: it is no directory, or it has no projector that is supported.
+    """
+    checkpoint, opened = _directory(fetched(path), base, adapters)
+    model = convert_projector(checkpoint, outtype, overrides=overrides)
+    return Source(checkpoint.home, model, _files(checkpoint, opened), checkpoint, tuple(opened))
+
+
+def _directory(path: Path, base: Path | None, adapters: Sequence[str]) -> tuple[Checkpoint, list[Adapter]]:
+    """The checkpoint of a model's directory or of an adapter's, and the adapters that were merged into it."""
+    first = [(path, 1.0)] if path.is_dir() and is_adapter(path) else []
+    opened = [read_adapter(*one) for one in (*first, *map(parse_weighted, adapters))]
+    if base and not first:
+        raise UsageError(f"{path} is no adapter, so it has no base", next_step="leave --base out")
+    place = base or (find_base(opened[0]) if first else path)
+    checkpoint = open_checkpoint(place, opened[0].path if opened else None)
+    return (merge(checkpoint, opened) if opened else checkpoint), opened
+
+
+def _files(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys([*checkpoint.files, *(file for adapter in adapters for file in adapter.files)]))
 
 
 def open_adapter(path: Path, base: Path | None = None) -> Source:

@@ -38,7 +38,7 @@ class Memory:
     def digest(self, name):
         return self.models.get(name)
 
-    def create(self, name, gguf, sha256, modelfile, progress):
+    def create(self, name, gguf, sha256, modelfile, progress, projector=None):
         assert hashlib.sha256(gguf.read_bytes()).hexdigest() == sha256
         self.seen.append(dict(self.models))
         self.models[name] = sha256

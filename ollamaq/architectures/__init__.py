@@ -31,13 +31,13 @@ from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.llama4 import LLAMA4
 from ollamaq.architectures.mamba import MAMBA2
 from ollamaq.architectures.minicpm import MINICPM
-from ollamaq.architectures.mistral import MISTRAL, MISTRAL3
+from ollamaq.architectures.mistral import LLAVA, MISTRAL, MISTRAL3
 from ollamaq.architectures.mixtral import MIXTRAL
 from ollamaq.architectures.nemotron_h import NEMOTRON_H
 from ollamaq.architectures.olmo import OLMO, OLMO2, OLMO3
 from ollamaq.architectures.olmoe import OLMOE
 from ollamaq.architectures.phi import PHI2, PHI3, PHIMOE
-from ollamaq.architectures.qwen import QWEN2, QWEN3
+from ollamaq.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
 from ollamaq.architectures.qwen_moe import QWEN2MOE, QWEN3MOE
 from ollamaq.architectures.qwen_next import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
 from ollamaq.architectures.seed_oss import SEED_OSS
@@ -82,6 +82,7 @@ FAMILIES: tuple[Family, ...] = (
     LFM2_MOE,
     LLAMA,
     LLAMA4,
+    LLAVA,
     MAMBA2,
     MINICPM,
     MISTRAL,
@@ -96,6 +97,7 @@ FAMILIES: tuple[Family, ...] = (
     PHI3,
     PHIMOE,
     QWEN2,
+    QWEN2_VL,
     QWEN3,
     QWEN2MOE,
     QWEN3MOE,

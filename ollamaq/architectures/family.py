@@ -5,6 +5,7 @@ Keys, their order and their aliases are those of llama.cpp's converter (``conver
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -199,6 +200,13 @@ HEADS: Mapping[str, Computed] = {
 }
 """``sizes`` of attention."""
 
+NOT_TEXT = re.compile(
+    r"^(mlp|vit\.|vpm\.|siglip2\.|conformer\.|merger\.|resampler\.|sound_encoder\.|sound_projection\.|speech_embeddings\.)"
+    r"|visual\.|vision\.|audio\.|talker\.|vision_|audio_|token2wav\.|code2wav\.|projector\.|pre_mm_projector_norm"
+    r"|image_newline|view_seperator|patch_embed|patch_merger\.|patch_merge_mlp\.|model\.connector\."
+)
+"""Tensors of a multimodal checkpoint that are no part of its language model."""
+
 Rearrange = Callable[[Tensor, Config], Tensor]
 Split = Callable[[Tensor, Config], Mapping[str, NDArray[np.intp]] | Mapping[str, Tensor] | None]
 Named = Iterable[tuple[str, Tensor]]
@@ -226,6 +234,8 @@ class Family:
     ``layer`` has the tensors of layer ``i`` that not every layer has. ``variant`` is what llama.cpp calls a model of
     this config, where that is not ``arch``. ``skipped`` are parts of names that are left out; these and ``renamed`` may
     have sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
+    ``foreign`` is found in the names of tensors of other parts of a multimodal model. ``layers`` is what GGUF calls
+    them; ``types`` has tensors (of any layer) that are written in one type whatever the outtype.
     ``tokenizer`` says how the vocabulary is made (``tokenizers/spec.py``); most families leave it out.
     """
 
@@ -245,6 +255,9 @@ class Family:
     blocks: Callable[[Config, Iterable[str]], int] = lambda config, names: config["num_hidden_layers"]
     layer: Callable[[Config, int], Mapping[str, Shape]] = lambda config, i: {}
     skipped: tuple[str, ...] = ()
+    foreign: re.Pattern[str] = NOT_TEXT
+    layers: str = "blk"
+    types: Mapping[str, GGMLQuantizationType] = field(default_factory=dict)
     variant: Callable[[Config], MODEL_ARCH | None] = lambda config: None
     bare: tuple[str, ...] = ("ssm_a", "ssm_d")
     extra: tuple[Extra, ...] = ()

@@ -1,4 +1,4 @@
-"""Mistral (a llama to llama.cpp), Mistral 3 and Ministral 3."""
+"""Mistral (a llama to llama.cpp), Mistral 3 and Ministral 3; of Pixtral and Llava, the language model."""
 
 from __future__ import annotations
 
@@ -45,4 +45,26 @@ MISTRAL3 = replace(
         key("rope.scaling.yarn_log_multiplier", _of_ministral("mscale_all_dim"), type=F32),
         key("attention.temperature_scale", _of_ministral("llama_4_scaling_beta"), type=F32),
     ),
+)
+
+
+def _of_its_kind(name: str) -> Computed:
+    """Mistral's default where the language model is one, else Llama's."""
+
+    def value(config: Config) -> Any:
+        default = (MISTRAL if config.get("model_type") == "mistral" else LLAMA).defaults[name]
+        return default(config) if callable(default) else default
+
+    return value
+
+
+LLAVA = replace(
+    LLAMA,
+    classes=("LlavaForConditionalGeneration",),
+    defaults={
+        **LLAMA.defaults,
+        **{
+            name: _of_its_kind(name) for name in ("intermediate_size", "num_key_value_heads", "max_position_embeddings")
+        },
+    },
 )

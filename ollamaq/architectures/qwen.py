@@ -1,6 +1,8 @@
-"""Qwen 2, 2.5 and 3, dense."""
+"""Qwen 2, 2.5 and 3, dense; of Qwen 2 and 2.5 VL, the language model."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from gguf import MODEL_ARCH
 
@@ -40,4 +42,21 @@ QWEN3 = Family(
     block={**LLAMA.block, "attn_q_norm": ("head_dim",), "attn_k_norm": ("head_dim",)},
     optional=LLAMA.optional,
     tokenizer=SENTENCEPIECE_OR_GPT2,
+)
+
+QWEN2_VL = replace(
+    QWEN2,
+    arch=MODEL_ARCH.QWEN2VL,
+    classes=("Qwen2_5_VLForConditionalGeneration", "Qwen2VLForConditionalGeneration"),
+    defaults={
+        "vocab_size": 152064,
+        "hidden_size": 8192,
+        "intermediate_size": 29568,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 1000000.0,
+    },
 )

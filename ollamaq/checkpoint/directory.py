@@ -35,6 +35,8 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 MODULES = "modules.json"
 ADDED_TOKENS, SPECIAL_TOKENS = "added_tokens.json", "special_tokens_map.json"
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+PREPROCESSORS = {"preprocessor_config.json": "media_proc_cfg", "processor_config.json": "image_processor"}
+"""How images are prepared: files, the later before the earlier, and the part of each that lies over its rest."""
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
 
 Reader = Callable[[Path], dict[str, Tensor]]
@@ -76,8 +78,8 @@ class Checkpoint:
     ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
     ``quantized`` says what was lost before the weights came here, if anything was; ``kept`` gives the weights that a
-    GGUF type holds as they were stored. ``sentencepiece`` is the content
-    of ``tokenizer.model`` (or of what it is called elsewhere).
+    GGUF type holds as they were stored. ``sentencepiece`` is the content of ``tokenizer.model`` (or of what it is
+    called elsewhere). ``preprocessor`` says how images are prepared.
 
     ``config_file`` is what ``config`` was read from; a params.json of Mistral's is turned into Hugging Face's settings.
 
@@ -103,6 +105,7 @@ class Checkpoint:
     added_tokens: dict[str, Any] = field(default_factory=dict)
     special_tokens_map: dict[str, Any] = field(default_factory=dict)
     tekken: dict[str, Any] = field(default_factory=dict)
+    preprocessor: dict[str, Any] = field(default_factory=dict)
     config_file: str = CONFIG
 
     @property
@@ -144,6 +147,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
             break
     pooling, modules = _pooling(path)
     others = [path / CONFIG, sampling / GENERATION, home / MODEL_CARD, *(path / name for name in modules)]
+    others += [path / name for name in PREPROCESSORS]
     others += [words / name for name in (*vocabularies, TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS)]
     others += [said / name for name in template_files]
     return Checkpoint(
@@ -165,6 +169,7 @@ def open_checkpoint(path: Path, trained: Path | None = None) -> Checkpoint:
         added_tokens=read_json(words, ADDED_TOKENS),
         special_tokens_map=read_json(words, SPECIAL_TOKENS),
         tekken=read_json(words, TEKKEN),
+        preprocessor=_preprocessor(path),
     )
 
 
@@ -296,6 +301,15 @@ def _pooling(path: Path) -> tuple[dict[str, Any], list[str]]:
                 name = f"{folder}/{CONFIG}"
                 return read_json(path, name, needed=AGAIN), [MODULES, name]
     return {}, []
+
+
+def _preprocessor(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, part in PREPROCESSORS.items():
+        said = read_json(path, name)
+        more = said.get(part)
+        found |= said | (more if isinstance(more, dict) else {})
+    return found
 
 
 def _model_card(path: Path) -> dict[str, Any]:

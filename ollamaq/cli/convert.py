@@ -10,13 +10,13 @@ from rich.markup import escape
 
 from ollamaq.architectures.general import read_overrides
 from ollamaq.chat.choose import hint
-from ollamaq.cli.options import Adapters, Base, ChatFormat, DryRun, Json, Quiet, ReplaceTemplate, SourcePath
+from ollamaq.cli.options import Adapters, Base, ChatFormat, DryRun, Json, Mmproj, Quiet, ReplaceTemplate, SourcePath
 from ollamaq.cli.output import Output, command, size, table
 from ollamaq.convert import KEEP
 from ollamaq.convert_kept import counted
 from ollamaq.errors import UsageError
 from ollamaq.gguf.writer import write
-from ollamaq.source import open_adapter, open_source
+from ollamaq.source import open_adapter, open_projector, open_source
 
 OUTTYPES = ("auto", "f16", "bf16", "f32", "q8_0", "tq1_0", "tq2_0", KEEP)
 
@@ -37,6 +37,7 @@ def convert(
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="Write the adapter as a GGUF of its own, not merged.")
     ] = False,
+    mmproj: Mmproj = False,
     chat_format: ChatFormat = None,
     replace_template: ReplaceTemplate = False,
     metadata: Annotated[
@@ -55,6 +56,10 @@ def convert(
         raise UsageError(
             "--adapter-only writes one adapter, in f32", next_step="leave --adapter, --chat-format and --outtype out"
         )
+    if mmproj and (adapter_only or chat_format or pre):
+        raise UsageError(
+            "--mmproj writes the projector alone", next_step="leave --adapter-only, --chat-format and --pre out"
+        )
     overrides = read_overrides(metadata) if metadata else {}
     if model_name is not None:
         overrides["general.name"] = model_name
@@ -62,6 +67,8 @@ def convert(
         raise UsageError("--adapter-only has no --metadata and no --model-name", next_step="leave them out")
     if adapter_only:
         opened = open_adapter(source, base)
+    elif mmproj:
+        opened = open_projector(source, outtype, base=base, adapters=adapter or (), overrides=overrides)
     else:
         opened = open_source(
             source,

@@ -27,6 +27,7 @@ Adapters = Annotated[
         "--adapter", metavar="DIR[=WEIGHT]", help="Merge this LoRA adapter too (repeatable).", show_default=False
     ),
 ]
+Mmproj = Annotated[bool, typer.Option("--mmproj", help="Of a model that sees: its projector, as a GGUF of its own.")]
 ChatFormat = Annotated[
     str | None,
     typer.Option(

@@ -24,6 +24,7 @@ from ollamaq.cli.options import (
     ImatrixFile,
     Json,
     Keep,
+    Mmproj,
     Ollama,
     Port,
     Prompt,
@@ -36,7 +37,7 @@ from ollamaq.cli.options import (
 )
 from ollamaq.cli.output import Output, command, described, failure, size, table
 from ollamaq.cli.quantize import tensor_types
-from ollamaq.publish import Planned, PublishFailed, Release, plan_releases
+from ollamaq.publish import PROJECTOR_OUTTYPE, Planned, PublishFailed, Release, plan_releases
 from ollamaq.publish import publish as run_publish
 from ollamaq.quantize import Overrides, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE
@@ -81,6 +82,7 @@ def publish(
     adapter: Adapters = None,
     chat_format: ChatFormat = None,
     replace_template: ReplaceTemplate = False,
+    mmproj: Mmproj = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,7 +92,12 @@ def publish(
     overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
     if dry_run:
         opened = open_source(
-            source, base=base, adapters=adapter or (), chat_format=chat_format, replace_template=replace_template
+            source,
+            base=base,
+            adapters=adapter or (),
+            chat_format=chat_format,
+            replace_template=replace_template,
+            projector=PROJECTOR_OUTTYPE if mmproj else None,
         )
         weights = read_imatrix(imatrix) if imatrix else None
         planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
@@ -105,6 +112,7 @@ def publish(
                 adapters=adapter or (),
                 chat_format=chat_format,
                 replace_template=replace_template,
+                mmproj=mmproj,
                 quantization=mixes,
                 imatrix=imatrix,
                 overrides=overrides,

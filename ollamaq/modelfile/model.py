@@ -9,7 +9,10 @@ Parameter = str | int | float | bool | list[str]
 
 @dataclass(frozen=True)
 class Modelfile:
-    """The instructions of a Modelfile. ``from_`` is a path or a name; empty fields are not written."""
+    """The instructions of a Modelfile. ``from_`` is a path or a name; empty fields are not written.
+
+    ``projector`` is the path of a second GGUF, which makes pictures into something that the first reads.
+    """
 
     from_: str
     template: str | None = None
@@ -20,3 +23,4 @@ class Modelfile:
     renderer: str | None = None
     parser: str | None = None
     requires: str | None = None
+    projector: str | None = None

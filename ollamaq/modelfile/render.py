@@ -55,6 +55,8 @@ def create_request(modelfile: Modelfile, name: str, files: Mapping[str, str]) ->
 
 def _instructions(modelfile: Modelfile) -> Iterator[tuple[str, str]]:
     yield "FROM", modelfile.from_
+    if modelfile.projector:
+        yield "FROM", modelfile.projector
     for instruction, text in (
         ("TEMPLATE", modelfile.template),
         ("RENDERER", modelfile.renderer),

@@ -20,7 +20,7 @@ from typing import Any
 from gguf import LlamaFileType
 
 from ollamaq.errors import ServerError, ToolchainError
-from ollamaq.files import BLOCK, new_file
+from ollamaq.files import BLOCK, Blob, new_file
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
@@ -30,7 +30,7 @@ from ollamaq.ollama.names import Name, parse_name
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.ollama.image."
-GGUF = "model.gguf"
+GGUF, PROJECTOR = "model.gguf", "mmproj.gguf"
 MAX_JSON = 16 << 20
 FILE_TYPES = {int(kind): kind.name.partition("_")[2] for kind in LlamaFileType}
 """``general.file_type`` to what ``ollama show`` calls it: 17 is ``Q5_K_M``."""
@@ -52,10 +52,18 @@ class Store:
         self.root = root
         self._blobs, self._manifests = root / "blobs", root / "manifests"
 
-    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        sha256: str,
+        modelfile: Modelfile,
+        progress: Progress,
+        projector: Blob | None = None,
+    ) -> bool:
         """Make a model of a GGUF, byte for byte as a server that finds no stock template for it would.
 
-        The GGUF is linked where the file system can, else copied. True when it was not in the store yet.
+        The GGUFs are linked where the file system can, else copied. True when it was not in the store yet.
 
         Raises:
             ModelRefused: the GGUF is damaged.
@@ -67,6 +75,10 @@ class Store:
         with _writing(self.root):
             sent = self._add(gguf, sha256, progress)
             layers = [{**_entry("model", f"sha256:{sha256}", gguf.stat().st_size), "from": GGUF}]
+            if projector:
+                self._add(projector.path, projector.sha256, progress)
+                beside = _entry("projector", f"sha256:{projector.sha256}", projector.size)
+                layers.insert(0, {**beside, "from": PROJECTOR})  # a server goes by the names
             texts = [("template", request.get("template")), ("system", request.get("system"))]
             texts += [("license", text) for text in request.get("license", ())]
             layers += [self._put(LAYER + kind, text.encode()) for kind, text in texts if text]
@@ -112,17 +124,25 @@ class Store:
 
     def model_path(self, name: str) -> Path:
         """The GGUF of a model."""
-        for entry in _layers(self._existing(name)):
-            if entry["mediaType"] == LAYER + "model":
-                return self._blob(entry["digest"])
+        if path := self._file(name, "model"):
+            return path
         raise ServerError(f"{name} in {self.root} has no GGUF", next_step="publish it again")
+
+    def projector_path(self, name: str) -> Path | None:
+        """The GGUF of a model's projector, where it has one."""
+        return self._file(name, "projector")
+
+    def _file(self, name: str, kind: str) -> Path | None:
+        """The blob of a model's first layer of a kind."""
+        for entry in _layers(self._existing(name)):
+            if entry["mediaType"] == LAYER + kind:
+                return self._blob(entry["digest"])
+        return None
 
     def layer(self, name: str, kind: str) -> str | None:
         """The text of a model's first layer of a kind: ``template``, ``system``, ``params``, ``messages``, …"""
-        for entry in _layers(self._existing(name)):
-            if entry["mediaType"] == LAYER + kind:
-                return _read(self._blob(entry["digest"])).decode(errors="replace")
-        return None
+        path = self._file(name, kind)
+        return _read(path).decode(errors="replace") if path else None
 
     def _path(self, name: Name) -> Path:
         """The manifest of a name, or where it will be. Parts that are there already keep their case, as in Ollama."""

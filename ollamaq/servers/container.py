@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ollamaq.errors import ServerError, ToolchainError
+from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama import silent
 from ollamaq.ollama.client import Client
@@ -80,9 +81,17 @@ class Container:
         """The model's manifest digest (hex SHA-256), or None where there is no such model."""
         return self._server.digest(name)
 
-    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        sha256: str,
+        modelfile: Modelfile,
+        progress: Progress,
+        projector: Blob | None = None,
+    ) -> bool:
         """Send the GGUF, unless the volume has it (then False), and make a model of it."""
-        return self._server.create(name, gguf, sha256, modelfile, progress)
+        return self._server.create(name, gguf, sha256, modelfile, progress, projector)
 
     def copy(self, source: str, destination: str) -> None:
         """Give a model a second name."""

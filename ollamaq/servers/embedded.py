@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx
 
 from ollamaq.errors import ServerError, ToolchainError
+from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama.store import Store, default_root
 from ollamaq.quantize import default_threads
@@ -74,9 +75,17 @@ class Embedded:
         """The digest of the model's manifest, or None where there is no such model."""
         return self.store.digest(name)
 
-    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        sha256: str,
+        modelfile: Modelfile,
+        progress: Progress,
+        projector: Blob | None = None,
+    ) -> bool:
         """Put a model into the store. False when its GGUF was there already."""
-        return self.store.create(name, gguf, sha256, modelfile, progress)
+        return self.store.create(name, gguf, sha256, modelfile, progress, projector)
 
     def copy(self, source: str, destination: str) -> None:
         """Give a model a second name."""
@@ -132,7 +141,7 @@ class Embedded:
         system = self.store.layer(name, "system")
         if system and not (messages and messages[0].get("role") == "system"):
             before.insert(0, {"role": "system", "content": system})
-        return [*before, *messages]
+        return [_with_pictures(message) for message in (*before, *messages)]
 
     def _server(self, name: str) -> Any:
         """llama.cpp with the model loaded; one model at a time."""
@@ -148,6 +157,8 @@ class Embedded:
                 )
             parameters = xllamacpp.CommonParams()
             parameters.model.path = str(self.store.model_path(name))
+            if projector := self.store.projector_path(name):
+                parameters.mmproj.path = str(projector)
             parameters.n_ctx = self._parameters(name).get("num_ctx", CONTEXT)
             parameters.n_parallel = 1
             parameters.use_jinja = True
@@ -163,6 +174,16 @@ class Embedded:
                     next_step="see whether its architecture and its chat template are supported there",
                 ) from error
         return self._running[1]
+
+
+def _with_pictures(message: Message) -> Message:
+    """A message with Ollama's ``images`` (in base64) as llama.cpp takes them."""
+    if not message.get("images"):
+        return message
+    pictures = [{"url": f"data:image/png;base64,{image}"} for image in message["images"]]
+    parts = [{"type": "image_url", "image_url": picture} for picture in pictures]
+    rest = {key: value for key, value in message.items() if key != "images"}
+    return rest | {"content": [*parts, {"type": "text", "text": message["content"]}]}
 
 
 def _wanted(answer: Mapping[str, Any], key: str) -> Any:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ollamaq.errors import ServerError
+from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
 from ollamaq.ollama.client import Client
@@ -50,10 +51,22 @@ class RemoteServer:
         wanted = str(parse_name(name)).lower()
         return next((str(tag["digest"]) for tag in self.client.tags() if str(tag["name"]).lower() == wanted), None)
 
-    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        sha256: str,
+        modelfile: Modelfile,
+        progress: Progress,
+        projector: Blob | None = None,
+    ) -> bool:
         """Send the GGUF, unless the server has it (then False), and make a model of it."""
         digest = f"sha256:{sha256}"
-        request = create_request(modelfile, name, {"model.gguf": digest})
+        files = {"model.gguf": digest}
+        if projector:
+            files["mmproj.gguf"] = beside = f"sha256:{projector.sha256}"
+            self.client.push_blob(beside, projector.path, progress, label=f"sending {projector.path.name}")
+        request = create_request(modelfile, name, files)
         sent = self.client.push_blob(digest, gguf, progress, label=f"sending {gguf.name}")
         self.client.create(request, progress)
         return sent

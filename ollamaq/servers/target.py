@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 
 Message = Mapping[str, Any]
@@ -47,7 +48,15 @@ class Target(Protocol):
     def digest(self, name: str) -> str | None:
         """The model's manifest digest (hex SHA-256), or None where there is no such model."""
 
-    def create(self, name: str, gguf: Path, sha256: str, modelfile: Modelfile, progress: Progress) -> bool:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        sha256: str,
+        modelfile: Modelfile,
+        progress: Progress,
+        projector: Blob | None = None,
+    ) -> bool:
         """Make a model of a finished GGUF. True when the blob had to be sent, False when it was there already."""
 
     def copy(self, source: str, destination: str) -> None: ...

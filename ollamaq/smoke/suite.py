@@ -14,11 +14,13 @@ from ollamaq.errors import OllamaqError, UsageError
 from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Message, Reply, Target
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt, wrong_regex
+from ollamaq.smoke.picture import PICTURE
 
 PROMPTS = ("What is the capital of France?",)
 OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
 """Greedy, so that the same model gives the same answers."""
 ONE = OPTIONS | {"num_predict": 1}
+LOOK = "What is in this picture?"
 NOTHING_TO_COMPARE = "no chat template of training to compare with"
 
 
@@ -44,6 +46,7 @@ def run_smoke(
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
     count_tokens: Callable[[str], int] | None = None,
+    sees: bool = False,
 ) -> list[CheckResult]:
     """Test a model where it runs. What goes wrong fails a check; only a server that is gone ends the test.
 
@@ -54,6 +57,7 @@ def run_smoke(
         prompts: questions, instead of the suite's own.
         expect: a case-insensitive regular expression that the first answer must contain.
         count_tokens: tokens of a prompt as in training, if they can be counted.
+        sees: whether it must take pictures.
 
     Raises:
         ServerGone: the server cannot be reached any more.
@@ -111,10 +115,18 @@ def run_smoke(
                 return False, f"{label}: {there} tokens there, {wanted} in training"
         return True, f"{_as_many(training())} as many as in training"
 
+    def picture() -> Verdict:
+        said = {"role": "user", "content": LOOK}
+        blind, seen = (target.chat(name, [message], ONE) for message in (said, said | {"images": [PICTURE]}))
+        more = seen.prompt_tokens - blind.prompt_tokens
+        return more > 0, f"a picture is {more} tokens" if more > 0 else "the server passes the picture over"
+
     first = _check("loads", loads)
     if not first.ok:
         return [first]
-    rest = (("answer", answer), ("stops", stops), ("prompt", prompt), ("tokens", tokens))
+    rest = [("answer", answer), ("stops", stops), ("prompt", prompt), ("tokens", tokens)]
+    if sees:
+        rest.append(("picture", picture))
     return [first, *(_check(label, run) for label, run in rest)]
 
 
