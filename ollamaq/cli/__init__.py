@@ -15,6 +15,7 @@ from ollamaq.cli.modelfile import modelfile
 from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
+from ollamaq.cli.rollback import rollback
 from ollamaq.cli.smoke import smoke
 from ollamaq.cli.template import template
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, plan, quantize, convert, inspect, smoke, doctor):
+for run in (publish, rollback, plan, quantize, convert, inspect, smoke, doctor):
     app.command()(run)
 app.add_typer(gguf, name="gguf")
 app.add_typer(modelfile, name="modelfile")

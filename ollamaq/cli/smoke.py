@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,13 @@ import typer
 
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.cli.options import Expect, Gpu, Image, Json, Port, Prompt, Quiet, To
+from ollamaq.cli.options import Cpus, Expect, Gpu, Image, Json, Ollama, Port, Prompt, Quiet, To
 from ollamaq.cli.output import Output, command, described, failure
 from ollamaq.cli.publish import checks_table
-from ollamaq.errors import GateFailed, ServerError
+from ollamaq.errors import GateFailed, ServerError, UsageError
 from ollamaq.ollama.names import parse_name
-from ollamaq.servers import DEFAULT_IMAGE, open_target
-from ollamaq.smoke import run_smoke
+from ollamaq.servers import DEFAULT_IMAGE, open_targets
+from ollamaq.smoke import CheckResult, apart, run_smoke
 from ollamaq.smoke.tokens import token_counter
 
 
@@ -33,7 +34,9 @@ def smoke(
     expect: Expect = None,
     prompt: Prompt = None,
     image: Image = DEFAULT_IMAGE,
+    ollama: Ollama = None,
     gpu: Gpu = False,
+    cpus: Cpus = None,
     port: Port = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -44,11 +47,19 @@ def smoke(
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
     counter = token_counter(opened.tokenizer_path) if opened else None
-    with open_target(to, image=image, gpu=gpu, port=port) as target:
-        if target.digest(name) is None:
-            raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")
-        checks = run_smoke(target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter)
-        title = f"smoke test of {name} on {target.label}"
+    checks: list[CheckResult] = []
+    labels: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if to == "file":
+            raise UsageError("a file runs no model", next_step="name a server, or use --to container or store")
+        for opened_target in open_targets(to, image=image, ollama=ollama or (), gpu=gpu, cpus=cpus, port=port):
+            target = stack.enter_context(opened_target)
+            if target.digest(name) is None:
+                raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")
+            seen = run_smoke(target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter)
+            checks += apart(seen, target) if len(ollama or ()) > 1 else seen
+            labels.append(target.label)
+    title = f"smoke test of {name} on {', '.join(labels)}"
     passed = all(check.ok is not False for check in checks)
     data = {"name": name, "passed": passed, "checks": [asdict(check) for check in checks]}
     if passed:

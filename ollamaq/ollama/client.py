@@ -18,10 +18,6 @@ from ollamaq.ollama.connection import MAX_REPLY, Connection, Json, ModelNotFound
 __all__ = ["Client", "Json", "ModelNotFound", "ServerGone", "ServerSilent"]
 
 BLOCK = 1 << 20
-Pieces = Mapping[str, type[str] | type[list[Any]]]
-MESSAGE: Pieces = {"content": str, "thinking": str, "tool_calls": list}
-RESPONSE: Pieces = {"response": str, "thinking": str, "tool_calls": list}
-"""What comes in pieces, to be put together again."""
 RETRY_SECONDS = (1.0, 3.0, 9.0)
 """Pauses before an interrupted upload is tried again."""
 
@@ -127,15 +123,16 @@ class Client:
         ``format`` (``"json"`` or a JSON schema), ``think``, ``keep_alive``.
         """
         body = {"model": name, "messages": list(map(_encoded, messages)), "options": dict(options or {}), **more}
-        message: Json = {"role": "assistant", "content": ""}
-        for event in self._answer("/api/chat", body, name):
+        message = _Pieces("content")
+
+        def put(event: Json) -> None:
             told = event.get("message")
             piece = told if isinstance(told, dict) else {}
-            _put_together(message, piece, MESSAGE)
+            message.add(piece)
             on_text(str(piece.get("content") or ""))
-            if event.get("done"):
-                return event | {"message": message}
-        raise self._cut_short(name)
+
+        last = self._answer("/api/chat", body, name, put)
+        return last | {"message": {"role": "assistant", **message.whole()}}
 
     def generate(
         self,
@@ -151,13 +148,13 @@ class Client:
         ``more`` as in ``chat``, or ``images``, ``suffix``, ``system``, ``raw``.
         """
         body = {"model": name, "prompt": prompt, "options": dict(options or {}), **_encoded(more)}
-        answer: Json = {"response": ""}
-        for event in self._answer("/api/generate", body, name):
-            _put_together(answer, event, RESPONSE)
+        answer = _Pieces("response")
+
+        def put(event: Json) -> None:
+            answer.add(event)
             on_text(str(event.get("response") or ""))
-            if event.get("done"):
-                return event | answer
-        raise self._cut_short(name)
+
+        return self._answer("/api/generate", body, name, put) | answer.whole()
 
     def render(self, name: str, messages: Sequence[Mapping[str, Any]], **more: Any) -> str:
         """The prompt that ``chat`` would send to the model, which is loaded for it."""
@@ -238,23 +235,32 @@ class Client:
             f"{self.url} stopped in the middle of {doing} {name}", next_step="see the server's log, then try again"
         )
 
-    def _answer(self, path: str, body: Json, name: str) -> Iterator[Json]:
-        """The events of an answer, which may be long but not endless."""
-        size = 0
-        for event in self._http.events(path, body | {"stream": True}, name=name):
-            size += len(str(event))
-            if size > MAX_REPLY:
-                raise self._http.not_ollama(f"{path} answers with more than {MAX_REPLY >> 20} MiB")
-            yield event
-
-    def _cut_short(self, name: str) -> ServerError:
-        return ServerError(f"{self.url} stopped in the middle of an answer of {name}", next_step="see the server's log")
+    def _answer(self, path: str, body: Json, name: str, put: Callable[[Json], None]) -> Json:
+        """The last event of an answer, all of whose events are told to ``put``."""
+        for event in self._http.events(path, body | {"stream": True}, name=name, limit=MAX_REPLY):
+            put(event)
+            if event.get("done"):
+                return event
+        raise ServerError(f"{self.url} stopped in the middle of an answer of {name}", next_step="see the server's log")
 
 
-def _put_together(whole: Json, piece: Mapping[str, Any], fields: Pieces) -> None:
-    for key, kind in fields.items():
-        if isinstance(piece.get(key), kind):
-            whole[key] = whole.get(key, kind()) + piece[key]
+class _Pieces:
+    """What comes in pieces, put together again."""
+
+    def __init__(self, text: str) -> None:
+        self._found: dict[str, list[Any]] = {text: []}
+        self._texts = {text, "thinking"}
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        for key in (*self._texts, "tool_calls"):
+            value = piece.get(key)
+            if key in self._texts and isinstance(value, str):
+                self._found.setdefault(key, []).append(value)
+            elif key == "tool_calls" and isinstance(value, list):
+                self._found.setdefault(key, []).extend(value)
+
+    def whole(self) -> Json:
+        return {key: "".join(found) if key in self._texts else found for key, found in self._found.items()}
 
 
 def _encoded(fields: Mapping[str, Any]) -> Json:

@@ -32,6 +32,8 @@ LONGEST_SECONDS = 6 * 3600.0
 MAX_LINE = 8 << 20
 """Ollama's own client takes no longer lines either."""
 MAX_REPLY = 64 << 20
+MAX_STREAM = 1 << 30
+"""Of progress, which is told for hours where a model is big."""
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds before a request that was not begun to be answered is made again."""
 MAX_PAUSE = 30.0
@@ -104,10 +106,10 @@ class Connection:
             data = b"".join(self._chunks(response, MAX_REPLY))
         return self._object(data) if data.strip() else {}
 
-    def events(self, path: str, body: Json, *, name: str) -> Iterator[Json]:
-        """The objects of an NDJSON stream. An ``error`` in it, which comes after a 200, is raised."""
+    def events(self, path: str, body: Json, *, name: str, limit: int = MAX_STREAM) -> Iterator[Json]:
+        """The objects of an NDJSON stream, of at most ``limit`` bytes. An ``error`` in it, after a 200, is raised."""
         with self.open("POST", path, body=body, name=name) as response:
-            for line in self._lines(response):
+            for line in self._lines(response, limit):
                 event = self._object(line)
                 if event.get("error"):
                     raise ServerError(
@@ -195,10 +197,14 @@ class Connection:
                 raise self._silent(path)
             yield chunk
 
-    def _lines(self, response: httpx.Response) -> Iterator[bytes]:
+    def _lines(self, response: httpx.Response, limit: int) -> Iterator[bytes]:
         """Lines that end with LF and nothing else: JSON texts may hold the others that ``iter_lines`` splits at."""
-        rest, told, started = b"", time.monotonic(), time.monotonic()
+        path, size, rest = response.request.url.path, 0, b""
+        told = started = time.monotonic()
         for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > limit:
+                raise self.not_ollama(f"{path} answers with more than {limit >> 20} MiB")
             *lines, rest = (rest + chunk).split(b"\n")
             yield from filter(bytes.strip, lines)
             if len(rest) > MAX_LINE:
@@ -206,7 +212,7 @@ class Connection:
             now = time.monotonic()
             told = now if lines else told
             if now - told > self._seconds or now - started > LONGEST_SECONDS:
-                raise self._silent(response.request.url.path)
+                raise self._silent(path)
         if rest.strip():
             yield rest
 

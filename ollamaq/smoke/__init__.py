@@ -1,5 +1,5 @@
 """The checks that stand between a model and its name."""
 
-from ollamaq.smoke.suite import CheckResult, run_smoke
+from ollamaq.smoke.suite import CheckResult, apart, run_smoke
 
-__all__ = ["CheckResult", "run_smoke"]
+__all__ = ["CheckResult", "apart", "run_smoke"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,11 @@ def run_smoke(
     if sees:
         rest.append(("picture", picture))
     return [first, *(_check(label, run) for label, run in rest)]
+
+
+def apart(checks: Sequence[CheckResult], target: Target) -> list[CheckResult]:
+    """Checks whose names tell on which version they were made: ``prompt@0.34.2``."""
+    return [dataclasses.replace(check, name=f"{check.name}@{target.version}") for check in checks]
 
 
 def _check(name: str, run: Callable[[], Verdict]) -> CheckResult:
