@@ -18,7 +18,7 @@ from ollamaq.ollama.client import Client
 from ollamaq.servers.daemon import daemon, remove_container, said
 from ollamaq.servers.orphans import labels, orphans
 from ollamaq.servers.remote import RemoteServer
-from ollamaq.servers.target import Message, Progress, Reply
+from ollamaq.servers.target import Loaded, Message, Progress, Reply
 
 PORT = "11434/tcp"
 VOLUME = "ollamaq-models"
@@ -109,9 +109,17 @@ class Container:
         """The prompt as it will be tokenized."""
         return self._server.render(name, messages)
 
-    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
+    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any], **more: Any) -> Reply:
         """Ask, and wait for the whole answer."""
-        return self._server.chat(name, messages, options)
+        return self._server.chat(name, messages, options, **more)
+
+    def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text."""
+        return self._server.embed(name, texts)
+
+    def loaded(self, name: str) -> Loaded:
+        """What ``/api/ps`` says of a model that was just asked."""
+        return self._server.loaded(name)
 
     def log(self) -> str:
         """The end of what Ollama has logged."""

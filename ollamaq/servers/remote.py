@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
 from ollamaq.ollama.client import Client
 from ollamaq.ollama.names import parse_name
-from ollamaq.servers.target import Message, Progress, Reply
+from ollamaq.servers.target import Loaded, Message, Progress, Reply, Unsupported, tool_calls
 
 OLDEST = (0, 30)
 """The first that renders the GGUF's own chat template. A build from source says 0.0.0 and is trusted."""
@@ -91,10 +92,40 @@ class RemoteServer:
         """Nothing: it is not ours to read."""
         return ""
 
-    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
+    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any], **more: Any) -> Reply:
         """Ask, and wait for the whole answer."""
-        answer = self.client.chat(name, messages, options=options)
-        counts = (answer.get(key) for key in ("prompt_eval_count", "eval_count", "total_duration"))
-        prompt_tokens, answer_tokens, nanoseconds = (count if isinstance(count, int) else 0 for count in counts)
-        text, done_reason = answer["message"]["content"], str(answer.get("done_reason", ""))
-        return Reply(text, done_reason, prompt_tokens, answer_tokens, nanoseconds / 1e9)
+        pieces: list[float] = []
+        started = time.monotonic()
+        answer = self.client.chat(
+            name, messages, options=options, on_text=lambda text: pieces.append(time.monotonic()), **more
+        )
+        prompt_tokens, answer_tokens, nanoseconds, answering = (
+            count if isinstance(count := answer.get(key), int) else 0
+            for key in ("prompt_eval_count", "eval_count", "total_duration", "eval_duration")
+        )
+        message = answer["message"]
+        return Reply(
+            message["content"],
+            str(answer.get("done_reason", "")),
+            prompt_tokens,
+            answer_tokens,
+            nanoseconds / 1e9,
+            thinking=message.get("thinking", ""),
+            tool_calls=tool_calls(message),
+            first_token=pieces[0] - started if pieces else None,
+            tokens_per_second=answer_tokens / answering * 1e9 if answering > 0 else None,
+        )
+
+    def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text."""
+        return self.client.embed(name, texts)
+
+    def loaded(self, name: str) -> Loaded:
+        """What ``/api/ps`` says of a model that was just asked."""
+        wanted = str(parse_name(name)).lower()
+        for model in self.client.ps():
+            if str(model["name"]).lower() == wanted:
+                size, size_vram, context = (model.get(key) for key in ("size", "size_vram", "context_length"))
+                if isinstance(size, int) and isinstance(size_vram, int):
+                    return Loaded(size, size_vram, context if isinstance(context, int) else None)
+        raise Unsupported(f"{self.label} does not tell what memory {name} takes")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ollamaq.errors import OllamaqError
 from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 
@@ -16,15 +18,43 @@ Progress = Callable[[str, int, int], None]
 """``progress(label, done, total)``, in bytes; ``total`` is 0 while unknown."""
 
 
+class Unsupported(OllamaqError):
+    """A place cannot do what it is asked; what was to be checked with it is not checked."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A tool that a model wants used."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its text, why it ended (``stop``, ``length``), token counts, and seconds spent."""
+    """An answer: its text, why it ended (``stop``, ``length``), token counts, and seconds spent.
+
+    ``first_token`` is the time until the first token, in seconds; ``tokens_per_second`` counts those of the answer.
+    """
 
     text: str
     done_reason: str
     prompt_tokens: int
     answer_tokens: int
     seconds: float
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    first_token: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, in bytes and tokens."""
+
+    size: int
+    size_vram: int
+    context_length: int | None = None
 
 
 class Target(Protocol):
@@ -72,4 +102,32 @@ class Target(Protocol):
     def log(self) -> str:
         """The end of its log, or nothing where that is not ours to read."""
 
-    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply: ...
+    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any], **more: Any) -> Reply:
+        """Ask, and wait for the whole answer; ``more``: ``tools``, ``format``, ``think``, as in Ollama's API."""
+
+    def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text."""
+
+    def loaded(self, name: str) -> Loaded:
+        """What a model that was just asked takes of the memory.
+
+        Raises:
+            Unsupported: this place cannot tell.
+        """
+
+
+def tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    """The calls of a message, as Ollama's API has them (arguments: an object) or OpenAI's (a text of JSON)."""
+    found = []
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            arguments = function.get("arguments")
+            if isinstance(arguments, str):
+                try:
+                    arguments = json.loads(arguments)
+                except (ValueError, RecursionError):
+                    arguments = {"": arguments}
+            found.append(ToolCall(str(function.get("name", "")), arguments if isinstance(arguments, dict) else {}))
+    return tuple(found)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from ollamaq.chat.conversations import CONVERSATIONS
@@ -16,6 +15,7 @@ from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Message, Reply, Target
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt, wrong_regex
 from ollamaq.smoke.picture import PICTURE
+from ollamaq.smoke.result import CheckResult
 
 PROMPTS = ("What is the capital of France?",)
 OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
@@ -23,16 +23,6 @@ OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
 ONE = OPTIONS | {"num_predict": 1}
 LOOK = "What is in this picture?"
 NOTHING_TO_COMPARE = "no chat template of training to compare with"
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check saw; ``ok`` is None where it could not be made here, and ``detail`` says why."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    seconds: float = 0.0
 
 
 Verdict = tuple[bool | None, str]
