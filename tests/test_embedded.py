@@ -1,5 +1,6 @@
 """The embedded engine runs what is in the store, with the Modelfile's settings, and prompts it as llama.cpp does."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -11,12 +12,13 @@ from ollamaq.checkpoint import open_checkpoint
 from ollamaq.errors import ServerError, ToolchainError
 from ollamaq.files import sha256_of
 from ollamaq.gguf.model import Model, Value
+from ollamaq.gguf.reader import read_gguf
 from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.publish import plan_releases
 from ollamaq.quantize import write_plan
 from ollamaq.servers.embedded import Embedded
-from ollamaq.servers.target import Reply
+from ollamaq.servers.target import Reply, ToolCall, Unsupported
 from ollamaq.source import open_source
 
 GREEDY = {"temperature": 0, "seed": 0, "num_predict": 6}
@@ -82,6 +84,64 @@ def test_what_the_modelfile_does_not_set_is_as_in_ollama(engine, gguf, monkeypat
     assert (request["temperature"], request["top_k"], request["top_p"], request["min_p"]) == (0, 7, 0.9, 0.0)
     assert (request["stop"], request["max_tokens"]) == (["x", "y"], 9)
     assert "num_ctx" not in request
+
+
+def test_an_answer_tells_how_fast_it_came(engine, gguf):
+    create(engine, gguf)
+    reply = engine.chat("bot", HELLO, GREEDY)
+    assert reply.first_token > 0
+    assert reply.tokens_per_second > 0
+
+
+def test_an_answer_is_held_to_a_json_schema(engine, gguf):
+    create(engine, gguf)
+    schema = {"type": "object", "properties": {"a": {"enum": [7]}}, "required": ["a"], "additionalProperties": False}
+    reply = engine.chat("bot", HELLO, GREEDY | {"num_predict": 60}, format=schema)
+    assert json.loads(reply.text) == {"a": 7}
+
+
+def test_tools_thinking_and_json_are_asked_for_in_the_engines_words_and_answered_in_ours(engine, gguf, monkeypatch):
+    create(engine, gguf)
+    asked = []
+    call = {"type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    message = {"content": None, "reasoning_content": "Hm.", "tool_calls": [call]}
+    answer = {
+        "choices": [{"finish_reason": "tool_calls", "message": message}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5},
+    }
+    server = SimpleNamespace(handle_chat_completions=lambda request: asked.append(request) or answer)
+    monkeypatch.setattr(engine, "_server", lambda name: server)
+    reply = engine.chat("bot", HELLO, GREEDY, tools=[{"type": "function"}], format="json", think=False)
+    assert (reply.done_reason, reply.thinking) == ("stop", "Hm.")
+    assert reply.tool_calls == (ToolCall("weather", {"city": "Paris"}),)
+    (request,) = asked
+    assert request["tools"] == [{"type": "function"}]
+    assert request["response_format"] == {"type": "json_object"}
+    assert request["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_texts_are_embedded_and_then_it_chats_again(engine, gguf, tmp_path):
+    model = read_gguf(gguf)
+    pooled = tmp_path / "pooled.gguf"
+    mean = Value(GGUFValueType.UINT32, 1)
+    write(pooled, Model(model.metadata | {"llama.pooling_type": mean}, model.tensors))
+    create(engine, pooled)
+    a, b = engine.embed("bot", ["Hello there", "Paris"])
+    assert (len(a), len(b)) == (256, 256)
+    assert a != b
+    assert engine.chat("bot", HELLO, GREEDY).answer_tokens
+
+
+def test_a_model_that_does_not_embed_is_said_to_refuse(engine, gguf):
+    create(engine, gguf)
+    with pytest.raises(ServerError, match="the embedded engine refuses: Pooling type 'none'"):
+        engine.embed("bot", ["Paris"])
+
+
+def test_memory_is_not_told(engine, gguf):
+    create(engine, gguf)
+    with pytest.raises(Unsupported, match="does not tell what memory"):
+        engine.loaded("bot")
 
 
 def test_a_context_of_the_modelfiles_own_is_used(engine, gguf):

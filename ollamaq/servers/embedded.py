@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama.store import Store, default_root
 from ollamaq.quantize import default_threads
-from ollamaq.servers.target import Message, Progress, Reply
+from ollamaq.servers.target import Loaded, Message, Progress, Reply, Unsupported, tool_calls
 
 CONTEXT = 4096
 """Tokens; Ollama's own default."""
@@ -54,7 +54,7 @@ class Embedded:
         self.label = f"the store {self.store.root}"
         self.version = ""
         self.pinned: str | None = None
-        self._running: tuple[str | None, Any] | None = None
+        self._running: tuple[tuple[str | None, bool], Any] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -117,19 +117,44 @@ class Embedded:
         """Nothing: it keeps none."""
         return ""
 
-    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any]) -> Reply:
+    def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any], **more: Any) -> Reply:
         """Ask, and wait for the whole answer."""
         chosen = {**DEFAULTS, **self._parameters(name), **options}
         request = {RENAMED.get(key, key): value for key, value in chosen.items() if key in SETTINGS}
         request["messages"] = self._conversation(name, messages)
+        request |= _as_llama_cpp(more)
+        server = self._server(name)
+        answer = self._answer(lambda: server.handle_chat_completions(request))
+        choice, usage, timings = _wanted(answer, "choices")[0], answer["usage"], answer.get("timings", {})
+        prompt, predicted = timings.get("prompt_ms"), timings.get("predicted_ms")
+        return Reply(
+            choice["message"].get("content") or "",
+            "stop" if choice["finish_reason"] == "tool_calls" else choice["finish_reason"],
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+            ((prompt or 0) + (predicted or 0)) / 1000,
+            thinking=choice["message"].get("reasoning_content") or "",
+            tool_calls=tool_calls(choice["message"]),
+            first_token=None if prompt is None else prompt / 1000,
+            tokens_per_second=timings.get("predicted_per_second"),
+        )
+
+    def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text; the model is loaded anew for it."""
+        server = self._server(name, embedding=True)
+        answer = self._answer(lambda: server.handle_embeddings({"input": list(texts)}))
+        return [row["embedding"] for row in _wanted(answer, "data")]
+
+    def loaded(self, name: str) -> Loaded:
+        """Nothing: a model's memory is part of this process's."""
+        raise Unsupported("the embedded engine does not tell what memory a model takes")
+
+    @staticmethod
+    def _answer(ask: Callable[[], Any]) -> Any:
         try:
-            answer = self._server(name).handle_chat_completions(request)
+            return ask()
         except RuntimeError as error:
             raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
-        choice, usage, timings = _wanted(answer, "choices")[0], answer["usage"], answer.get("timings", {})
-        seconds = (timings.get("prompt_ms", 0) + timings.get("predicted_ms", 0)) / 1000
-        text = choice["message"].get("content") or ""
-        return Reply(text, choice["finish_reason"], usage["prompt_tokens"], usage["completion_tokens"], seconds)
 
     def _parameters(self, name: str) -> dict[str, Any]:
         parameters: dict[str, Any] = json.loads(self.store.layer(name, "params") or "{}")
@@ -143,12 +168,12 @@ class Embedded:
             before.insert(0, {"role": "system", "content": system})
         return [_with_pictures(message) for message in (*before, *messages)]
 
-    def _server(self, name: str) -> Any:
-        """llama.cpp with the model loaded; one model at a time."""
+    def _server(self, name: str, *, embedding: bool = False) -> Any:
+        """llama.cpp with the model loaded, to chat or to embed; one model at a time."""
         import xllamacpp
 
-        digest = self.store.digest(name)
-        if self._running is None or self._running[0] != digest:
+        wanted = self.store.digest(name), embedding
+        if self._running is None or self._running[0] != wanted:
             self._running = None
             if self.store.layer(name, "template"):
                 raise ServerError(
@@ -161,13 +186,14 @@ class Embedded:
                 parameters.mmproj.path = str(projector)
             parameters.n_ctx = self._parameters(name).get("num_ctx", CONTEXT)
             parameters.n_parallel = 1
+            parameters.embedding = embedding
             parameters.use_jinja = True
             parameters.warmup = parameters.ui = False
             parameters.cache_ram_mib = 0  # conversations are short: no need to keep what was worked out
             parameters.verbosity = -1
             parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = default_threads()
             try:
-                self._running = digest, xllamacpp.Server(parameters)
+                self._running = wanted, xllamacpp.Server(parameters)
             except RuntimeError as error:
                 raise ServerError(
                     f"llama.cpp cannot load {name}: {error}",
@@ -184,6 +210,20 @@ def _with_pictures(message: Message) -> Message:
     parts = [{"type": "image_url", "image_url": picture} for picture in pictures]
     rest = {key: value for key, value in message.items() if key != "images"}
     return rest | {"content": [*parts, {"type": "text", "text": message["content"]}]}
+
+
+def _as_llama_cpp(more: Mapping[str, Any]) -> dict[str, Any]:
+    """``tools``, ``format`` and ``think`` of Ollama's API as llama.cpp's has them."""
+    request: dict[str, Any] = {}
+    if more.get("tools"):
+        request["tools"] = more["tools"]
+    if more.get("format") == "json":
+        request["response_format"] = {"type": "json_object"}
+    elif more.get("format"):
+        request["response_format"] = {"type": "json_schema", "json_schema": {"schema": more["format"]}}
+    if more.get("think") is not None:
+        request["chat_template_kwargs"] = {"enable_thinking": bool(more["think"])}
+    return request
 
 
 def _wanted(answer: Mapping[str, Any], key: str) -> Any:
