@@ -26,7 +26,7 @@ from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
-from ollamaq.smoke import CheckResult, apart, run_smoke
+from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
 
@@ -157,6 +157,7 @@ def publish(
     port: int | None = None,
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
+    suite: Path | None = None,
     threads: int | None = None,
     progress: Progress = lambda label, done, total: None,
 ) -> list[Release]:
@@ -186,6 +187,7 @@ def publish(
         port: with ``container``, the port of the loopback interface; by default a free one.
         prompts: questions of the smoke test, instead of its own.
         expect: a case-insensitive regular expression that the answer to the first question must contain.
+        suite: a ``smoke.toml`` with tests of your own.
         threads: threads to quantize with; the bytes do not depend on it.
         progress: is told ``(label, done, total)``, in bytes.
 
@@ -205,6 +207,7 @@ def publish(
         replace_template=replace_template,
         projector=PROJECTOR_OUTTYPE if mmproj else None,
     )
+    cases = read_suite(suite) if suite else ()
     weights = read_imatrix(imatrix) if imatrix else None
     planned = plan_releases(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
@@ -247,6 +250,7 @@ def publish(
                     expect=expect,
                     count_tokens=counter,
                     sees=built.projector is not None,
+                    cases=cases,
                 )
                 seen = apart(checks, stage.target) if len(stages) > 1 else checks
                 release = release.tested(stage.target, sent, seen)

@@ -26,8 +26,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, rollback, plan, quantize, convert, inspect, smoke, doctor):
+for run in (publish, rollback, plan, quantize, convert, inspect, doctor):
     app.command()(run)
+app.add_typer(smoke, name="smoke")
 app.add_typer(gguf, name="gguf")
 app.add_typer(modelfile, name="modelfile")
 app.add_typer(template, name="template")

@@ -194,3 +194,7 @@ Prompt = Annotated[
         "--prompt", help="Ask this in the smoke test instead of the default (repeatable).", show_default=False
     ),
 ]
+SuiteFile = Annotated[
+    Path | None,
+    typer.Option("--suite", help="A smoke.toml with tests of your own, run after the others.", show_default=False),
+]

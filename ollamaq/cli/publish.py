@@ -31,6 +31,7 @@ from ollamaq.cli.options import (
     Quiet,
     ReplaceTemplate,
     SourcePath,
+    SuiteFile,
     TensorType,
     Threads,
     To,
@@ -71,6 +72,7 @@ def publish(
     ] = None,
     expect: Expect = None,
     prompt: Prompt = None,
+    suite: SuiteFile = None,
     image: Image = DEFAULT_IMAGE,
     ollama: Ollama = None,
     gpu: Gpu = False,
@@ -126,6 +128,7 @@ def publish(
                 port=port,
                 prompts=prompt,
                 expect=expect,
+                suite=suite,
                 threads=threads,
                 progress=progress,
             )

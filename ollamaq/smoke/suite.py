@@ -13,9 +13,11 @@ from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
 from ollamaq.errors import OllamaqError, UsageError
 from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Message, Reply, Target
+from ollamaq.smoke.cases import Case
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt, wrong_regex
 from ollamaq.smoke.picture import PICTURE
 from ollamaq.smoke.result import CheckResult
+from ollamaq.smoke.run import run_suite
 
 PROMPTS = ("What is the capital of France?",)
 OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
@@ -38,6 +40,7 @@ def run_smoke(
     expect: str | None = None,
     count_tokens: Callable[[str], int] | None = None,
     sees: bool = False,
+    cases: Sequence[Case] = (),
 ) -> list[CheckResult]:
     """Test a model where it runs. What goes wrong fails a check; only a server that is gone ends the test.
 
@@ -49,6 +52,7 @@ def run_smoke(
         expect: a case-insensitive regular expression that the first answer must contain.
         count_tokens: tokens of a prompt as in training, if they can be counted.
         sees: whether it must take pictures.
+        cases: of a team's own suite.
 
     Raises:
         ServerGone: the server cannot be reached any more.
@@ -118,7 +122,8 @@ def run_smoke(
     rest = [("answer", answer), ("stops", stops), ("prompt", prompt), ("tokens", tokens)]
     if sees:
         rest.append(("picture", picture))
-    return [first, *(_check(label, run) for label, run in rest)]
+    own = [_check(label, run) for label, run in rest]
+    return [first, *own, *run_suite(target, name, cases, special_tokens)]
 
 
 def apart(checks: Sequence[CheckResult], target: Target) -> list[CheckResult]:

@@ -146,11 +146,11 @@ def check(data: dict[str, Any], schema: str, file: str) -> None:
     Raises:
         UsageError: it is not; names the file and the key.
     """
-    for key, message, step in _problems(data, SCHEMAS[schema], ""):
+    for key, message, step in problems(data, SCHEMAS[schema], ""):
         raise UsageError(f"{file}: {key or 'it'} {message}", next_step=step)
 
 
-def _problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
+def problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
     """Key, what is wrong with it, and what to do."""
     if reference := schema.get("$ref"):
         schema = _DEFINITIONS[reference.rpartition("/")[2]]
@@ -159,17 +159,17 @@ def _problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, 
         wanted = " or ".join(_ARTICLES[type_] for type_ in types)
         yield key, f"is {_shown(value)}, not {wanted}", f"give {key} {wanted}"
     elif isinstance(value, dict):
-        yield from _table_problems(value, schema, key)
+        yield from _tableproblems(value, schema, key)
     elif isinstance(value, list):
         if len(value) < schema.get("minItems", 0) or len(value) > schema.get("maxItems", len(value)):
             yield key, f"has {len(value)} entries, not {schema['minItems']}", schema["description"]
         for i, item in enumerate(value):
-            yield from _problems(item, schema["items"], f"{key}[{i}]")
+            yield from problems(item, schema["items"], f"{key}[{i}]")
     elif value not in schema.get("enum", [value]):
         yield key, f"is {_shown(value)}{did_you_mean(str(value), schema['enum'])}", f"use {_some(schema['enum'])}"
 
 
-def _table_problems(table: dict[str, Any], schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
+def _tableproblems(table: dict[str, Any], schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
     known, other = schema.get("properties", {}), schema["additionalProperties"]
     for name in schema.get("required", ()):
         if name not in table:
@@ -177,10 +177,10 @@ def _table_problems(table: dict[str, Any], schema: Schema, key: str) -> Iterator
     for name, value in table.items():
         inner = f"{key}.{name}" if key else name
         if name in known:
-            yield from _problems(value, known[name], inner)
-        elif other:
-            yield from _problems(value, other, inner)
-        else:
+            yield from problems(value, known[name], inner)
+        elif isinstance(other, dict):
+            yield from problems(value, other, inner)
+        elif not other:
             yield inner[:200], f"is unknown{did_you_mean(name, known)}", f"use {_some(known)}"
 
 

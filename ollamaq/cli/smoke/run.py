@@ -1,4 +1,4 @@
-"""``ollamaq smoke``: the checks of a publish, on a model that a server has already."""
+"""``ollamaq smoke NAME``: the checks of a publish, on a model that a server has already."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import typer
 
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.cli.options import Cpus, Expect, Gpu, Image, Json, Ollama, Port, Prompt, Quiet, To
+from ollamaq.cli.options import Cpus, Expect, Gpu, Image, Json, Ollama, Port, Prompt, Quiet, SuiteFile, To
 from ollamaq.cli.output import Output, command, described, failure
 from ollamaq.cli.publish import checks_table
 from ollamaq.errors import GateFailed, ServerError, UsageError
 from ollamaq.ollama.names import parse_name
 from ollamaq.servers import DEFAULT_IMAGE, open_targets
-from ollamaq.smoke import CheckResult, apart, run_smoke
+from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
 from ollamaq.smoke.tokens import token_counter
 
 
 @command
-def smoke(
+def run(
     name: Annotated[str, typer.Argument(help="The model to test.", show_default=False)],
     checkpoint: Annotated[
         Path | None,
@@ -33,6 +33,7 @@ def smoke(
     to: To = "auto",
     expect: Expect = None,
     prompt: Prompt = None,
+    suite: SuiteFile = None,
     image: Image = DEFAULT_IMAGE,
     ollama: Ollama = None,
     gpu: Gpu = False,
@@ -44,6 +45,7 @@ def smoke(
     """Test a model where it runs: it loads, answers, stops by itself, and is prompted as in training."""
     out = Output(as_json=as_json, quiet=quiet)
     name = str(parse_name(name))
+    cases = read_suite(suite) if suite else ()
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
     counter = token_counter(opened.tokenizer_path) if opened else None
@@ -56,7 +58,9 @@ def smoke(
             target = stack.enter_context(opened_target)
             if target.digest(name) is None:
                 raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")
-            seen = run_smoke(target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter)
+            seen = run_smoke(
+                target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter, cases=cases
+            )
             checks += apart(seen, target) if len(ollama or ()) > 1 else seen
             labels.append(target.label)
     title = f"smoke test of {name} on {', '.join(labels)}"
