@@ -131,7 +131,7 @@ def test_credentials_are_not_shown_when_the_server_repeats_them(tmp_path):
         "server",
         "hostile: repeats the token in an error",
         made_by="a 403 that quotes the Authorization header",
-        outcome="the token is shown as ***",
+        outcome="the token is shown as `***`",
     )
 
 
