@@ -41,6 +41,10 @@ class ServerError(OllamaqError):
     exit_code = 4
 
 
+class ServerGone(ServerError):
+    """Nobody answers, or the connection broke."""
+
+
 class ToolchainError(OllamaqError):
     """Something on this machine is missing or broken: Docker, the embedded engine, disk space."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ def build(
     write_text(directory / MODELFILE, text)
     digest = digest_of(gguf, _counter("hashing model.gguf", size, progress))
     return Package(directory, modelfile, digest, size, beside)
+
+
+def with_modelfile(package: Package, modelfile: Modelfile) -> Package:
+    """The package with another Modelfile beside the same GGUF."""
+    if modelfile != package.modelfile:
+        write_text(package.directory / MODELFILE, render(modelfile))
+    return replace(package, modelfile=modelfile)
 
 
 def input_digests(inputs: dict[str, Path], progress: Progress) -> dict[str, str]:

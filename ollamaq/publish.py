@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from gguf import GGUFValueType
 from ollamaq import package
 from ollamaq.chat.choose import hint
 from ollamaq.chat.guard import protect
-from ollamaq.chat.jinja import ChatFormat
-from ollamaq.chat.stops import stop_tokens
+from ollamaq.chat.parameters import Chosen, as_parameters, chosen_parameters
 from ollamaq.digests import digest_of
 from ollamaq.errors import GateFailed, OllamaqError, UsageError
 from ollamaq.gguf.model import Model, Value
-from ollamaq.modelfile.model import Modelfile, Parameter
+from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
+from ollamaq.prompting import Prompting
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
@@ -37,21 +37,13 @@ CHAT_TEMPLATE = "tokenizer.chat_template"
 PROJECTOR_OUTTYPE = "f16"
 """Of a projector in a package: every backend of llama.cpp has kernels for it."""
 
-SAMPLING = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repetition_penalty": "repeat_penalty",
-}
-"""Keys of generation_config.json and the PARAMETER each becomes."""
-
 
 @dataclass(frozen=True)
 class Release:
     """What publishing one mix came to; ``target`` is None where the package was only built.
 
     ``sent`` tells whether the GGUF had to be sent or was there already; ``digest`` is that of the published manifest.
+    ``template`` tells the strategy by which it is prompted, and why.
     """
 
     name: str
@@ -64,6 +56,7 @@ class Release:
     sent: bool | None = None
     digest: str | None = None
     checks: tuple[CheckResult, ...] = ()
+    template: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -73,7 +66,7 @@ class Release:
     def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult]) -> Release:
         """With what was seen on one more target."""
         label = f"{self.target}, {target.label}" if self.target else target.label
-        return dataclasses.replace(self, target=label, sent=bool(self.sent or sent), checks=(*self.checks, *checks))
+        return replace(self, target=label, sent=bool(self.sent or sent), checks=(*self.checks, *checks))
 
 
 class PublishFailed(GateFailed):
@@ -181,7 +174,7 @@ def publish(
         keep: how many versions before to keep, as ``NAME-prev-1`` and so on, for `promotion.rollback`.
         output: the directory of the package; of a folder for each mix where there are several.
         image: with ``container``, the image of Ollama to run.
-        ollama: with ``container``, tags of that image: the model is tested on each, and has to pass on all.
+        ollama: versions that it must work on; with ``container``, tags of that image, and it has to pass on all.
         gpu: with ``container``, hand the GPUs through.
         cpus: with ``container``, as many processors as it may use.
         port: with ``container``, the port of the loopback interface; by default a free one.
@@ -212,9 +205,8 @@ def publish(
     planned = plan_releases(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
     )
-    trained = _chat_format(opened)
     counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
-    parameters = _parameters(opened)
+    parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
     with contextlib.ExitStack() as stack:
         targets = open_targets(to, image=image, ollama=ollama, gpu=gpu, cpus=cpus, port=port, progress=progress)
         stages = [
@@ -224,6 +216,7 @@ def publish(
             for target in targets
         ]
         stack.enter_context(_logs_kept(targets, planned[0].directory))
+        prompting = Prompting(opened, targets, ollama)
         inputs = package.input_digests(opened.inputs, progress)
         if imatrix:
             inputs["imatrix"] = digest_of(Path(imatrix))
@@ -231,35 +224,47 @@ def publish(
         for item in planned:
             started, told = time.monotonic(), _of(item.mix, progress)
             eyes = f"./{package.PROJECTOR}" if opened.projector else None
-            modelfile = Modelfile(from_=f"./{package.GGUF}", projector=eyes, parameters=parameters)
+            modelfile = Modelfile(
+                from_=f"./{package.GGUF}",
+                projector=eyes,
+                template=prompting.chosen.template,
+                parameters=as_parameters(parameters),
+            )
             built = package.build(
                 item.directory, item.plan, modelfile, projector=opened.projector, threads=threads, progress=told
             )
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
-            for stage in stages:
-                staged = stage.stage(item.name, built.sha256)
-                sent = stage.target.create(staged, built.gguf, built.sha256, modelfile, told, built.projector)
-                told("smoke test", 0, 0)
-                checks = run_smoke(
-                    stage.target,
-                    staged,
-                    trained,
-                    prompts=prompts,
-                    expect=expect,
-                    count_tokens=counter,
-                    sees=built.projector is not None,
-                    cases=cases,
-                )
-                seen = apart(checks, stage.target) if len(stages) > 1 else checks
-                release = release.tested(stage.target, sent, seen)
-            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, modelfile, release, targets))
-            releases.append(dataclasses.replace(release, seconds=time.monotonic() - started))
+            untested, undecided = release, bool(stages)
+            while undecided:
+                built = package.with_modelfile(built, replace(modelfile, template=prompting.chosen.template))
+                release = untested
+                for stage in stages:
+                    staged = stage.stage(item.name, built.sha256)
+                    sent = stage.target.create(staged, built.gguf, built.sha256, built.modelfile, told, built.projector)
+                    told("smoke test", 0, 0)
+                    checks = run_smoke(
+                        stage.target,
+                        staged,
+                        prompting.trained,
+                        prompts=prompts,
+                        expect=expect,
+                        count_tokens=counter,
+                        sees=built.projector is not None,
+                        cases=cases,
+                    )
+                    seen = apart(checks, stage.target) if len(stages) > 1 else checks
+                    release = release.tested(stage.target, sent, seen)
+                    untested = replace(untested, sent=release.sent)
+                undecided = prompting.another(release.checks)
+            release = replace(release, template=prompting.facts(release.checks))
+            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, parameters, release, targets))
+            releases.append(replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)
         for digests in [stage.promote() for stage in stages]:
-            releases = [dataclasses.replace(release, digest=digests[release.name]) for release in releases]
+            releases = [replace(release, digest=digests[release.name]) for release in releases]
     return releases
 
 
@@ -287,50 +292,16 @@ def _protected(opened: Source) -> Model:
     return Model(model.metadata | {CHAT_TEMPLATE: guarded}, model.tensors)
 
 
-def _chat_format(opened: Source) -> ChatFormat | None:
-    if opened.checkpoint:
-        return ChatFormat.of(opened.checkpoint)
-    metadata = opened.model.metadata
-    if CHAT_TEMPLATE not in metadata:
-        return None
-    vocabulary = metadata["tokenizer.ggml.tokens"].value
-
-    def token(role: str) -> str | None:
-        at = metadata.get(f"tokenizer.ggml.{role}_token_id")
-        return vocabulary[at.value] if at and at.value < len(vocabulary) else None
-
-    tokens = {f"{role}_token": text for role in ("bos", "eos") if (text := token(role))}
-    return ChatFormat(metadata[CHAT_TEMPLATE].value, tokens)
-
-
-def _parameters(opened: Source) -> dict[str, Parameter]:
-    """Stop tokens, and the sampling that the model's authors chose, or else those of its chat format."""
-    checkpoint, known = opened.checkpoint, opened.chat_format
-    parameters: dict[str, Parameter] = dict(known.parameters) if known else {}
-    stops = [stop.text for stop in stop_tokens(checkpoint)] if checkpoint else []
-    stops += known.stops if known else ()
-    chosen = checkpoint.generation_config if checkpoint else {}
-    parameters |= {
-        parameter: chosen[key] for key, parameter in SAMPLING.items() if isinstance(chosen.get(key), int | float)
-    }
-    return parameters | ({"stop": list(dict.fromkeys(stops))} if stops else {})
-
-
 def _facts(
-    item: Planned, inputs: dict[str, str], modelfile: Modelfile, release: Release, targets: Sequence[Target]
+    item: Planned, inputs: dict[str, str], chosen: Sequence[Chosen], release: Release, targets: Sequence[Target]
 ) -> dict[str, Any]:
-    template = item.plan.metadata.get(CHAT_TEMPLATE)
-    prompt = next((check for check in release.checks if check.name.partition("@")[0] == "prompt"), None)
     return {
         "name": item.name,
         "mix": item.mix,
         "inputs": inputs,
-        "parameters": modelfile.parameters,
-        "template": {
-            "strategy": "the GGUF's own chat template (Jinja)" if template else "none",
-            "equal_to_training": prompt.ok if prompt else None,
-            "verdict": prompt.detail if prompt else "not tested",
-        },
+        "parameters": as_parameters(chosen),
+        "parameter_origins": [dataclasses.asdict(one) for one in chosen],
+        "template": release.template,
         "tested_with": ", ".join(f"{target.engine} {target.version}" for target in targets) or None,
         **({"images": images} if (images := [target.pinned for target in targets if target.pinned]) else {}),
         "smoke": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in release.checks],

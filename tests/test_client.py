@@ -548,17 +548,10 @@ def test_a_malformed_digest_is_refused_by_the_server():
         serving(b"", status=400).has_blob("x")
 
 
-@pytest.mark.parametrize("version", ["0.30.0", "0.34.2-rc1", "0.0.0", "1.0.0", "dev"])
-def test_a_server_that_uses_the_models_own_template_is_entered(version):
+@pytest.mark.parametrize("version", ["0.30.0", "0.34.2-rc1", "0.0.0", "0.12.6", "dev"])
+def test_a_server_of_any_version_is_entered(version):
     with RemoteServer(serving({"version": version})) as target:
         assert (target.label, target.engine, target.version) == (URL, "Ollama", version)
-
-
-@pytest.mark.parametrize("version", ["0.29.9", "0.17.4", "0.0.11"])
-def test_an_older_server_is_refused_by_its_version(version):
-    with pytest.raises(ServerError, match=f"Ollama {version}") as refused:
-        RemoteServer(serving({"version": version})).__enter__()
-    assert "0.30" in refused.value.next_step
 
 
 def test_a_remote_server_creates_finds_and_asks(blob):

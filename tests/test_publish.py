@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 import ollamaq
+from ollamaq.chat.conversations import Conversation
+from ollamaq.chat.forms import go_form, jinja_form
+from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.jinja import ChatFormat
+from ollamaq.chat.selection import claims_of_go, claims_of_jinja
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.errors import ModelRefused, ServerError, UsageError
 from ollamaq.gguf.reader import read_gguf
+from ollamaq.modelfile.parser import parse
 from ollamaq.quantize import Overrides
 from ollamaq.servers.target import Reply
 
@@ -55,8 +60,11 @@ class Memory:
     def template(self, name):
         return self.chat_format.template
 
-    def render(self, name, messages):
-        return self.chat_format.render(messages)
+    def capabilities(self, name):
+        return claims_of_jinja(self.chat_format.template)
+
+    def render(self, name, messages, tools=None, think=None):
+        return jinja_form("there", self.chat_format).render(Conversation(messages, tools, think))
 
     def log(self):
         return f"log of {self.label}"
@@ -215,3 +223,93 @@ def test_only_a_package_is_made_for_a_file(checkpoint, tmp_path):
     assert release.target is None
     assert release.name == f"{checkpoint.name.lower()}:q4_K_M"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.gguf", "Modelfile", "release.json"}
+
+
+class Rendering(Memory):
+    """A target that renders the TEMPLATE that it was given, or else its own idea of the chat template."""
+
+    engine = "Ollama"
+
+    def __init__(self, chat_format, version, native=None):
+        super().__init__(chat_format)
+        self.version, self.native, self.tried = version, native or chat_format, []
+
+    def create(self, name, gguf, sha256, modelfile, progress, projector=None):
+        self.tried.append(modelfile.template)
+        return super().create(name, gguf, sha256, modelfile, progress, projector)
+
+    def template(self, name):
+        return self.tried[-1] or self.native.template
+
+    def capabilities(self, name):
+        return (
+            claims_of_go(GoTemplate.parse(self.tried[-1])) if self.tried[-1] else claims_of_jinja(self.native.template)
+        )
+
+    def render(self, name, messages, tools=None, think=None):
+        form = go_form("", self.tried[-1]) if self.tried[-1] else jinja_form("", self.native)
+        return form.render(Conversation(messages, tools, think))
+
+
+@pytest.fixture
+def rendering(checkpoint, monkeypatch):
+    def make(version, native=None):
+        memory = Rendering(ChatFormat.of(open_checkpoint(checkpoint)), version, native)
+        monkeypatch.setattr(publishing, "open_targets", lambda to, **options: [memory])
+        monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+        return memory
+
+    return make
+
+
+def strategy_of(directory):
+    return json.loads((directory / "release.json").read_text())["template"]
+
+
+def test_a_server_before_jinja_gets_a_proved_template(checkpoint, rendering, tmp_path):
+    target = rendering("0.12.6")
+    (release,) = ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert release.passed
+    assert target.tried == [read_template(tmp_path / "out")]
+    told = strategy_of(tmp_path / "out")
+    assert (told["strategy"], told["passed_over"]) == ("derived TEMPLATE", [])
+    assert "Ollama 0.12.6 renders no Jinja" in told["reason"]
+
+
+def read_template(directory):
+    return next(c.value for c in parse((directory / "Modelfile").read_text()).commands if c.keyword == "TEMPLATE")
+
+
+def test_a_server_that_renders_the_chat_template_otherwise_gets_a_proved_template(checkpoint, rendering, tmp_path):
+    target = rendering("0.34.2", ChatFormat("{% for m in messages %}{{ m.content }}{% endfor %}"))
+    ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert target.tried == [None, read_template(tmp_path / "out")]
+    assert list(target.models) == ["bot:q8_0"]
+    told = strategy_of(tmp_path / "out")
+    assert told["strategy"] == "derived TEMPLATE"
+    assert [passed["strategy"] for passed in told["passed_over"]] == ["chat template"]
+    assert "no system message: differs at character" in told["passed_over"][0]["because"]
+
+
+def test_the_next_mix_begins_with_what_the_first_one_found(checkpoint, rendering, tmp_path):
+    target = rendering("0.34.2", ChatFormat("{% for m in messages %}{{ m.content }}{% endfor %}"))
+    ollamaq.publish(checkpoint, "bot", quantization=["Q8_0", "F16"], output=tmp_path / "out")
+    assert [bool(template) for template in target.tried] == [False, True, True]
+
+
+def test_a_server_for_which_nothing_is_proved_is_told_before_any_work(tiny_checkpoint, rendering, tmp_path):
+    odd = "{% for m in messages %}{{ m.content | wordwrap(9) }}{% endfor %}"
+    rendering("0.12.6")
+    with pytest.raises(ModelRefused, match=r"Ollama 0\.12\.6 renders no Jinja, and no TEMPLATE was proved"):
+        ollamaq.publish(tiny_checkpoint("odd", tokenizer_config={"chat_template": odd}), output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_package_for_an_older_ollama_is_asked_for_by_its_version(checkpoint, tmp_path):
+    ollamaq.publish(checkpoint, "bot", to="file", ollama=["0.12.6"], output=tmp_path / "old")
+    ollamaq.publish(checkpoint, "bot", to="file", output=tmp_path / "new")
+    assert "TEMPLATE" in (tmp_path / "old" / "Modelfile").read_text()
+    assert "TEMPLATE" not in (tmp_path / "new" / "Modelfile").read_text()
+    told = json.loads((tmp_path / "old" / "release.json").read_text())
+    assert {"name": "temperature", "value": 0.2, "origin": "generation_config.json"} in told["parameter_origins"]
+    assert {"name": "stop", "value": "<|im_end|>", "origin": "chat template"} in told["parameter_origins"]

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from ollamaq.chat.conversations import CONVERSATIONS
+from ollamaq.chat.conversations import SUITE, Conversation
+from ollamaq.chat.forms import jinja_form
 from ollamaq.chat.jinja import ChatFormat
+from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.errors import ModelRefused, ServerError, UsageError
 from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Reply
@@ -26,7 +28,7 @@ def words(prompt):
 
 
 def failing(error):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
     return fail
@@ -40,8 +42,11 @@ class Target:
     def __init__(self, text="Paris.", done_reason="stop", renders=TRAINING, extra_tokens=0):
         self.text, self.done_reason, self.renders, self.extra_tokens = text, done_reason, renders, extra_tokens
 
-    def render(self, name, messages):
-        return self.renders.render(messages)
+    def capabilities(self, name):
+        return claims_of_jinja(self.renders.template)
+
+    def render(self, name, messages, tools=None, think=None):
+        return jinja_form("there", self.renders).render(Conversation(messages, tools, think))
 
     def template(self, name):
         return "{# guard #}" + self.renders.template
@@ -59,10 +64,10 @@ def outcome(target, **options):
 
 def test_a_good_model_passes_every_check():
     checks = outcome(Target(), expect="paris")
-    assert list(checks) == ["loads", "answer", "stops", "prompt", "tokens"]
+    assert list(checks) == ["loads", "answer", "stops", "prompt", "capabilities", "tokens"]
     assert all(check.ok for check in checks.values())
     assert "Paris." in checks["answer"].detail
-    assert f"{len(CONVERSATIONS)} of {len(CONVERSATIONS)}" in checks["prompt"].detail
+    assert f"{len(SUITE)} of {len(SUITE)}" in checks["prompt"].detail
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_a_prompt_that_differs_is_shown_at_the_first_difference():
 
 def test_a_template_that_is_in_effect_and_rendered_otherwise_is_not_called_another():
     target = Target()
-    target.render = lambda name, messages: "something else"
+    target.render = lambda name, messages, **more: "something else"
     assert "another template" not in outcome(target)["prompt"].detail
 
 
@@ -112,7 +117,7 @@ def test_conversations_that_the_template_refuses_are_left_out():
     picky = ChatFormat("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}x")
     checks = outcome(Target(renders=picky), chat_format=picky)
     assert checks["prompt"].ok
-    assert "the template refuses 2" in checks["prompt"].detail
+    assert re.search("[1-9][0-9]* refused", checks["prompt"].detail)
     refusing = ChatFormat("{{ raise_exception('no') }}")
     checks = outcome(Target(), chat_format=refusing)
     assert (checks["prompt"].ok, checks["tokens"].ok) == (None, None)
@@ -149,7 +154,7 @@ def test_an_error_in_a_check_fails_that_check_and_the_others_go_on():
     target = Target()
     target.render = failing(ServerError("cannot render"))
     checks = outcome(target)
-    assert (checks["prompt"].ok, checks["prompt"].detail) == (False, "cannot render")
+    assert (checks["prompt"].ok, checks["prompt"].detail) == (False, "no system message: cannot render")
     assert checks["tokens"].ok
 
 

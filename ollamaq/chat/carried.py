@@ -1,14 +1,18 @@
-"""What is left of a conversation once Ollama's API has carried it to a Go TEMPLATE (``template.go``, ``api/types.go``).
+"""What is left of a conversation once Ollama's API has carried it to a template.
 
-A prompt that differs only because of that is Ollama's limit, whatever the TEMPLATE.
+To a Go TEMPLATE (``template.go``, ``api/types.go``), or to the GGUF's own chat template, by way of llama.cpp
+(``llm/llama_server.go``). A prompt that differs only because of that is Ollama's limit, whatever the template.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ollamaq.chat.conversations import Conversation, Message
+from ollamaq.chat.jinja import REASONING
 
 KEPT = (
     "role",
@@ -22,13 +26,38 @@ KEPT = (
     "tool_name",
 )
 FUNCTION = ("name", "description", "parameters")
-PARAMETERS = ("type", "properties", "required")
-PROPERTY = ("anyOf", "type", "items", "properties", "required", "enum", "description")
 MERGED = "it merges messages of one role in a row"
 SORTED = "it sorts the arguments of tool calls and the parameters of tools"
 REORDERED = "it does not keep the order of a tool's keys"
 DROPPED = "it drops keys of tools that it does not know"
 NUMBERS = "it writes whole numbers without a fraction"
+FORGOTTEN = "it does not hand earlier thoughts to a chat template"
+UNSAID = "it has a model that can think do so, unless told not to"
+
+Carrier = Callable[[Conversation], tuple[Conversation, list[str]]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The keys of tools that are known, in the order in which a template finds them; whether parameters are sorted."""
+
+    parameters: tuple[str, ...]
+    property: tuple[str, ...]
+    sorted: bool
+
+
+TO_TEMPLATE = Order(
+    ("type", "properties", "required"),
+    ("anyOf", "type", "items", "properties", "required", "enum", "description"),
+    sorted=True,
+)
+"""As a derived TEMPLATE writes them, which cannot see an order."""
+TO_JINJA = Order(
+    ("type", "$defs", "items", "required", "properties"),
+    ("anyOf", "type", "items", "description", "enum", "properties", "required"),
+    sorted=False,
+)
+"""As the server writes them (the fields of ``api.Tool``)."""
 
 
 def carried(conversation: Conversation) -> tuple[Conversation, list[str]]:
@@ -45,8 +74,55 @@ def carried(conversation: Conversation) -> tuple[Conversation, list[str]]:
             messages.append(message)
     tools = conversation.tools
     if tools is not None:
-        tools = [_tool(tool, lost) for tool in tools]
+        tools = [_tool(tool, TO_TEMPLATE, lost) for tool in tools]
     return Conversation(messages, tools, conversation.think), lost
+
+
+def carried_to_jinja(conversation: Conversation) -> tuple[Conversation, list[str]]:
+    """The conversation as the server hands it to the GGUF's own chat template, and what was lost."""
+    lost: list[str] = []
+    messages: list[Message] = []
+    for message in conversation.messages:
+        told = {key: message[key] for key in ("role",) if key in message} | {"content": message.get("content") or ""}
+        if message.get("tool_name"):
+            told["name"] = message["tool_name"]
+        told |= {key: message[key] for key in ("tool_call_id", "tool_calls") if message.get(key)}
+        if any(message.get(key) for key in REASONING):
+            _note(lost, FORGOTTEN)
+        messages.append(_message(told, lost, keep_order=True))
+    tools = conversation.tools
+    if tools is not None:
+        tools = [_tool(tool, TO_JINJA, lost) for tool in tools]
+    return Conversation(messages, tools, conversation.think), lost
+
+
+def llama_request(
+    messages: Sequence[Mapping[str, Any]], tools: list[dict[str, Any]] | None = None, think: bool | None = None
+) -> dict[str, Any]:
+    """The body in which the server hands a conversation to llama.cpp."""
+    left, _ = carried_to_jinja(Conversation([dict(message) for message in messages], tools))
+    for message in left.messages:
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+            call.setdefault("type", "function")
+    body: dict[str, Any] = {"messages": left.messages}
+    if left.tools:
+        body["tools"] = left.tools
+    if think is not None:
+        body["chat_template_kwargs"] = {"enable_thinking": think}
+    return body
+
+
+def with_thinking(carrier: Carrier) -> Carrier:
+    """That of a server whose model can think: where nobody says whether to, it does."""
+
+    def carry(conversation: Conversation) -> tuple[Conversation, list[str]]:
+        left, lost = carrier(conversation)
+        if conversation.think is None:
+            left, lost = replace(left, think=True), [*lost, UNSAID]
+        return left, lost
+
+    return carry
 
 
 def _note(lost: list[str], what: str) -> None:
@@ -54,28 +130,29 @@ def _note(lost: list[str], what: str) -> None:
         lost.append(what)
 
 
-def _message(message: Message, lost: list[str]) -> Message:
+def _message(message: Message, lost: list[str], *, keep_order: bool = False) -> Message:
     kept = {key: value for key, value in message.items() if key in KEPT}
     calls = []
     for call in message.get("tool_calls") or ():
         function = call.get("function", {})
         arguments = function.get("arguments")
         if isinstance(arguments, Mapping):
-            arguments = {key: _number(value, lost) for key, value in _sorted(arguments, lost).items()}
+            arguments = _number(arguments, lost, keep_order=keep_order)
         calls.append({**call, "function": {**function, "arguments": arguments}})
     return {**kept, "tool_calls": calls} if calls else kept
 
 
-def _number(value: Any, lost: list[str]) -> Any:
-    """A value of JSON after Go has read it: objects sorted, and numbers as floats."""
+def _number(value: Any, lost: list[str], *, keep_order: bool = False) -> Any:
+    """A value of JSON after Go has read it: objects sorted (but for the outermost, maybe), and numbers as floats."""
     match value:
         case float() if value.is_integer() and abs(value) < 1e21:
             _note(lost, NUMBERS)
             return int(value)
         case list():
             return [_number(item, lost) for item in value]
-        case dict():
-            return {key: _number(item, lost) for key, item in _sorted(value, lost).items()}
+        case Mapping():
+            items = value if keep_order else _sorted(value, lost)
+            return {key: _number(item, lost) for key, item in items.items()}
     return value
 
 
@@ -95,29 +172,32 @@ def _picked(mapping: Mapping[str, Any], keys: tuple[str, ...], lost: list[str]) 
     return {key: mapping[key] for key in known}
 
 
-def _tool(tool: Mapping[str, Any], lost: list[str]) -> dict[str, Any]:
+def _tool(tool: Mapping[str, Any], order: Order, lost: list[str]) -> dict[str, Any]:
     made = _picked(tool, ("type", "function"), lost)
     function = _picked(made.get("function") or {}, FUNCTION, lost)
     if not function.get("description"):
         function.pop("description", None)
-    parameters = _picked(function.get("parameters") or {}, PARAMETERS, lost)
-    parameters = {"type": "", "properties": {}, **parameters}
-    parameters["properties"] = _properties(parameters["properties"], lost)
+    parameters = {"type": "", "properties": {}} | _picked(function.get("parameters") or {}, order.parameters, lost)
+    parameters["properties"] = _properties(parameters["properties"], order, lost)
+    if not order.sorted and not parameters.get("required"):
+        parameters.pop("required", None)
+    parameters = {key: parameters[key] for key in order.parameters if key in parameters}
     return {**made, "function": {**function, "parameters": parameters}}
 
 
-def _properties(properties: Mapping[str, Any], lost: list[str]) -> dict[str, Any]:
-    return {name: _property(value, lost) for name, value in _sorted(properties, lost).items()}
+def _properties(properties: Mapping[str, Any], order: Order, lost: list[str]) -> dict[str, Any]:
+    ordered = _sorted(properties, lost) if order.sorted else properties
+    return {name: _property(value, order, lost) for name, value in ordered.items()}
 
 
-def _property(value: Any, lost: list[str]) -> Any:
+def _property(value: Any, order: Order, lost: list[str]) -> Any:
     if not isinstance(value, Mapping):
         return value
-    made = {key: item for key, item in _picked(value, PROPERTY, lost).items() if item or item == 0}
+    made = {key: item for key, item in _picked(value, order.property, lost).items() if item or item == 0}
     if isinstance(made.get("properties"), Mapping):
-        made["properties"] = _properties(made["properties"], lost)
+        made["properties"] = _properties(made["properties"], order, lost)
     if isinstance(made.get("items"), Mapping):
-        made["items"] = _schema(made["items"], lost)
+        made["items"] = _schema(made["items"], lost) if order.sorted else _number(made["items"], lost)
     return made
 
 
@@ -125,7 +205,7 @@ def _schema(value: Any, lost: list[str]) -> Any:
     """A schema that Ollama keeps as any JSON, whose keys a TEMPLATE sees sorted and can put in one order only."""
     if not isinstance(value, Mapping):
         return value
-    first = [key for key in PROPERTY[1:] if key in value]
+    first = [key for key in TO_TEMPLATE.property[1:] if key in value]
     ordered = [*first, *sorted(set(value) - set(first))]
     if list(value) != ordered:
         _note(lost, REORDERED)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ollamaq.chat.carried import carried
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.forms import Form
 from ollamaq.chat.gotemplate import TemplateError
 from ollamaq.chat.jinja import TemplateRefuses
-from ollamaq.errors import OllamaqError, ServerError, UsageError
+from ollamaq.errors import OllamaqError, ServerError, ServerGone, UsageError
 from ollamaq.modelfile.parser import read_bytes
 
 EQUAL, DIFFERS, LIMIT, REFUSED = "equal", "differs", "Ollama's limit", "refused"
+OWN_WAY = "llama.cpp's own way"
+"""A prompt that differs by what llama.cpp's engine does with every chat template."""
+GOES_ON = "it begins an answer that is to be gone on with in its own way"
+ASCII = "it trims no white space but ASCII's"
+OTHER_SPACE = re.compile("[^\\S \\t\\n\\r\\x0b\\x0c]")
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,7 @@ def compared(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict
             said, said_too = said.removeprefix(bos), said_too.removeprefix(bos)
     if said == said_too:
         return Verdict(name, EQUAL, said, said_too)
-    limit = _limit(a, b, conversation, said, said_too)
-    return Verdict(name, LIMIT if limit else DIFFERS, said, said_too, limit)
+    return Verdict(name, *_explained(a, b, conversation, said, said_too))
 
 
 def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:
@@ -63,25 +67,41 @@ def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:
         return form.render(conversation), ""
     except TemplateError as error:
         return str(error), DIFFERS
-    except ServerError as error:
-        if "does not support" not in str(error):
-            raise
-        return str(error), REFUSED
+    except ServerGone:
+        raise
+    except ServerError as error:  # what the chat template refuses, llama.cpp does
+        return str(error), REFUSED if "does not support" in str(error) else DIFFERS
     except (TemplateRefuses, OllamaqError) as error:
         return str(error), REFUSED
 
 
-def _limit(a: Form, b: Form, conversation: Conversation, said: str, said_too: str) -> str:
-    """Why no TEMPLATE could render it as the Jinja does: what Ollama makes of the conversation first."""
-    if {a.language, b.language} != {"Jinja", "Go"}:
-        return ""
-    left, lost = carried(conversation)
-    if not lost:
-        return ""
-    jinja, prompt = (a, said_too) if a.language == "Jinja" else (b, said)
-    meant, failed = _rendered(jinja, left)
-    same = meant.removeprefix(jinja.bos) == prompt.removeprefix(jinja.bos)
-    return " and ".join(lost) if failed or same else ""
+def _explained(a: Form, b: Form, conversation: Conversation, said: str, said_too: str) -> tuple[str, str, str, str]:
+    """Verdict, prompts, and why no template could be rendered as in training: by what Ollama makes of it first."""
+    if a.carrier and (not b.carrier or (a.language, b.language) == ("Go", "Jinja")):
+        server, carrier, prompt, trained = a, a.carrier, said, b
+    elif b.carrier and (not a.carrier or (a.language, b.language) == ("Jinja", "Go")):
+        server, carrier, prompt, trained = b, b.carrier, said_too, a
+    else:
+        return DIFFERS, said, said_too, ""
+    left, lost = carrier(conversation)
+    meant, failed = _rendered(trained, left)
+    meant, prompt = meant.removeprefix(trained.bos), prompt.removeprefix(trained.bos)
+    if lost and (failed or meant == prompt):
+        return LIMIT, said, said_too, " and ".join(lost)
+    if server.native and (why := _own_way(trained, left, prompt)):
+        return OWN_WAY, said, said_too, why
+    return DIFFERS, said, said_too, ""
+
+
+def _own_way(trained: Form, left: Conversation, prompt: str) -> str:
+    """What llama.cpp does otherwise than Jinja with any template."""
+    last = left.messages[-1]
+    if last.get("role") == "assistant" and last.get("content") and prompt.rstrip().endswith(last["content"].rstrip()):
+        return GOES_ON
+    texts = [OTHER_SPACE.sub("\ue000", str(message.get("content") or "")) for message in left.messages]
+    marked = [{**message, "content": text} for message, text in zip(left.messages, texts, strict=True)]
+    meant, _ = _rendered(trained, replace(left, messages=marked))
+    return ASCII if meant.removeprefix(trained.bos) == OTHER_SPACE.sub("\ue000", prompt) else ""
 
 
 def read_chats(path: Path) -> dict[str, Conversation]:

@@ -21,11 +21,15 @@ class Conversation:
     think: bool | None = None
 
     @property
-    def kind(self) -> str:
-        if self.think is not None or any(message.get("reasoning_content") for message in self.messages):
-            return THINKING
+    def needs(self) -> frozenset[str]:
+        """What it needs of a template, beside texts."""
+        thinks = self.think is not None or any(message.get("reasoning_content") for message in self.messages)
         used = self.tools or any(m.get("tool_calls") or m.get("role") == "tool" for m in self.messages)
-        return TOOLS if used else TEXT
+        return frozenset(kind for kind, needed in ((TOOLS, used), (THINKING, thinks)) if needed)
+
+    @property
+    def kind(self) -> str:
+        return next((kind for kind in (THINKING, TOOLS) if kind in self.needs), TEXT)
 
 
 def system(content: str) -> Message:

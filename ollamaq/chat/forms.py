@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import meta
 
+from ollamaq.chat.carried import Carrier, carried, carried_to_jinja, with_thinking
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat, TemplateRefuses
@@ -40,6 +41,8 @@ class Form:
 
     ``render`` may raise `TemplateRefuses` (it has no form for the conversation) or an `OllamaqError`. ``bos`` is the
     text of the token that it may begin with, which Ollama adds by itself; a Go TEMPLATE has no ``chat_format``.
+    ``carrier`` tells what Ollama makes of a conversation before the form is given it; ``native``: its chat template is
+    rendered by llama.cpp.
     """
 
     origin: str
@@ -49,6 +52,8 @@ class Form:
     render: Callable[[Conversation], str]
     bos: str = ""
     chat_format: ChatFormat | None = None
+    carrier: Carrier | None = None
+    native: bool = False
 
 
 def open_form(source: str, server: str = "") -> Form:
@@ -108,7 +113,7 @@ def go_form(origin: str, text: str) -> Form:
         return ollama_prompt(template, messages, tools=conversation.tools, think=conversation.think)
 
     shown = tuple(sorted(name for name in template.variables if not name.startswith("$")))
-    return Form(origin, "Go", text, shown, render)
+    return Form(origin, "Go", text, shown, render, carrier=carried)
 
 
 def ollama_messages(conversation: Conversation) -> list[dict[str, Any]]:
@@ -130,8 +135,7 @@ def _begins_with_bos(checkpoint: Checkpoint) -> bool:
 
 
 def jinja_form(origin: str, chat_format: ChatFormat, *, bos: bool = True) -> Form:
-    """That of a chat template; ``bos``: whether the vocabulary begins every text with its BOS."""
-    """That of a chat template, rendered as transformers does."""
+    """That of a chat template, rendered as transformers does; ``bos``: whether the vocabulary begins texts with one."""
 
     def render(conversation: Conversation) -> str:
         given: dict[str, Any] = {"tools": conversation.tools}
@@ -190,17 +194,29 @@ def _of_server(name: str, server: str) -> Form:
     url = parse_host(server)
 
     def render(conversation: Conversation) -> str:
-        more: dict[str, Any] = {} if conversation.tools is None else {"tools": conversation.tools}
-        if conversation.think is not None:
-            more["think"] = conversation.think
         with Client(url) as client:
-            return client.render(name, ollama_messages(conversation), **more)
+            return client.render(name, ollama_messages(conversation), **asked(conversation))
 
     with Client(url) as client:
-        text = str(client.show(name).get("template") or "")
-    if "{%" in text or "{#" in text:
-        return replace(jinja_form(f"{name} at {url}", ChatFormat(text)), render=render)
-    return replace(go_form(f"{name} at {url}", text), render=render)
+        shown = client.show(name)
+    return server_form(f"{name} at {url}", str(shown.get("template") or ""), shown.get("capabilities") or (), render)
+
+
+def asked(conversation: Conversation) -> dict[str, Any]:
+    """What a request says beside its messages."""
+    given = {"tools": conversation.tools, "think": conversation.think}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def server_form(
+    origin: str, template: str, capabilities: Collection[str], render: Callable[[Conversation], str]
+) -> Form:
+    """That of a model on a server, by the template in effect there and what the server says the model can do."""
+    native = "{%" in template or "{#" in template
+    form = jinja_form(origin, ChatFormat(template)) if native else go_form(origin, template)
+    carrier: Carrier = carried_to_jinja if native else carried
+    carrier = with_thinking(carrier) if "thinking" in capabilities else carrier
+    return replace(form, render=render, carrier=carrier, native=native)
 
 
 def _head(path: Path) -> bytes:

@@ -146,7 +146,7 @@ Ollama = Annotated[
     typer.Option(
         "--ollama",
         metavar="VERSION",
-        help="With --to container: test on this version, a tag of --image (repeatable: it must pass on all).",
+        help="It must work on this version (repeatable). With --to container it is tested on each, a tag of --image.",
         show_default=False,
     ),
 ]

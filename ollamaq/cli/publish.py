@@ -177,6 +177,12 @@ def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
 
 
 def _ending(release: Release) -> str:
+    """How it is prompted, and what to do with it."""
+    told = release.template
+    return f"\nprompted by its {told['strategy']}: {escape(told['reason'])}{_created(release)}"
+
+
+def _created(release: Release) -> str:
     if release.target is None:
         create = f"ollama create {release.name} -f {release.package}/Modelfile"
         return f"\nbuilt [bold]{release.package}/[/]; create it with: {create}"

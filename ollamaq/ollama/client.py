@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import httpx
 
-from ollamaq.errors import ModelRefused, ServerError
+from ollamaq.errors import ModelRefused, ServerError, ServerGone
 from ollamaq.ollama import Progress, silent
-from ollamaq.ollama.connection import MAX_REPLY, Connection, Json, ModelNotFound, ServerGone, ServerSilent
+from ollamaq.ollama.connection import MAX_REPLY, Connection, Json, ModelNotFound, ServerSilent
 
 __all__ = ["Client", "Json", "ModelNotFound", "ServerGone", "ServerSilent"]
 
@@ -160,6 +160,7 @@ class Client:
         """The prompt that ``chat`` would send to the model, which is loaded for it."""
         body = {"model": name, "messages": list(map(_encoded, messages)), **more, "stream": False}
         body["_debug_render_only"] = True
+        body["options"] = {"num_predict": 1}  # for servers that do not know the word, and answer
         info = self._http.call("POST", "/api/chat", body, name=name, repeatable=True).get("_debug_info")
         rendered = info.get("rendered_template") if isinstance(info, dict) else None
         if not isinstance(rendered, str):

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from ollamaq.errors import ServerError, UsageError
+from ollamaq.errors import ServerError, ServerGone, UsageError
 from ollamaq.ollama.access import headers_for, hide
 from ollamaq.ollama.host import UNIX
 
@@ -37,10 +37,6 @@ MAX_STREAM = 1 << 30
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds before a request that was not begun to be answered is made again."""
 MAX_PAUSE = 30.0
-
-
-class ServerGone(ServerError):
-    """Nobody answers, or the connection broke."""
 
 
 class ServerSilent(ServerGone):

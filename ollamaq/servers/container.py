@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -105,9 +105,13 @@ class Container:
         """The template in effect."""
         return self._server.template(name)
 
-    def render(self, name: str, messages: Sequence[Message]) -> str:
+    def capabilities(self, name: str) -> Collection[str]:
+        """What the server believes that the model can do."""
+        return self._server.capabilities(name)
+
+    def render(self, name: str, messages: Sequence[Message], **more: Any) -> str:
         """The prompt as it will be tokenized."""
-        return self._server.render(name, messages)
+        return self._server.render(name, messages, **more)
 
     def chat(self, name: str, messages: Sequence[Message], options: Mapping[str, Any], **more: Any) -> Reply:
         """Ask, and wait for the whole answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import httpx
 
+from ollamaq.chat.carried import llama_request
+from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.errors import ServerError, ToolchainError
 from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
@@ -103,9 +105,13 @@ class Embedded:
         own = read_gguf(self.store.model_path(name)).metadata.get("tokenizer.chat_template")
         return self.store.layer(name, "template") or (own.value if own else "")
 
-    def render(self, name: str, messages: Sequence[Message]) -> str:
-        """The prompt, by llama.cpp's own Jinja engine."""
-        body = {"messages": self._conversation(name, messages)}
+    def capabilities(self, name: str) -> Collection[str]:
+        """What an Ollama server would believe that the model can do."""
+        return claims_of_jinja(self.template(name))
+
+    def render(self, name: str, messages: Sequence[Message], **more: Any) -> str:
+        """The prompt, by llama.cpp's own Jinja engine, of what a server would hand to it."""
+        body = llama_request(self._conversation(name, messages), **more)
         url = f"{self._server(name).listening_address}/apply-template"
         try:
             answer = httpx.post(url, json=body, trust_env=False, timeout=SECONDS).json()

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ollamaq.errors import ServerError
 from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
 from ollamaq.ollama.client import Client
 from ollamaq.ollama.names import parse_name
 from ollamaq.servers.target import Loaded, Message, Progress, Reply, Unsupported, tool_calls
-
-OLDEST = (0, 30)
-"""The first that renders the GGUF's own chat template. A build from source says 0.0.0 and is trusted."""
 
 
 class RemoteServer:
@@ -34,12 +29,6 @@ class RemoteServer:
 
     def __enter__(self) -> Self:
         self.version = self.client.version()
-        numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", self.version)
-        if numbers and (0, 0, 0) < tuple(map(int, numbers.groups())) < OLDEST:
-            raise ServerError(
-                f"{self.label} runs Ollama {self.version}, which does not use the chat template of a GGUF",
-                next_step=f"update it to {'.'.join(map(str, OLDEST))} or newer, or use --to container",
-            )
         return self
 
     def __exit__(
@@ -84,9 +73,14 @@ class RemoteServer:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
         return str(self.client.show(name).get("template", ""))
 
-    def render(self, name: str, messages: Sequence[Message]) -> str:
+    def capabilities(self, name: str) -> Collection[str]:
+        """What the server believes that the model can do; servers before 0.6.4 tell nothing."""
+        found = self.client.show(name).get("capabilities")
+        return [str(one) for one in found] if isinstance(found, list) else []
+
+    def render(self, name: str, messages: Sequence[Message], **more: Any) -> str:
         """The prompt as it will be tokenized."""
-        return self.client.render(name, messages)
+        return self.client.render(name, messages, **more)
 
     def log(self) -> str:
         """Nothing: it is not ours to read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -96,8 +96,14 @@ class Target(Protocol):
     def template(self, name: str) -> str:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
 
-    def render(self, name: str, messages: Sequence[Message]) -> str:
-        """The prompt as it will be tokenized (a leading BOS may or may not be spelt out)."""
+    def capabilities(self, name: str) -> Collection[str]:
+        """What it believes that the model can do: ``tools``, ``thinking``, …."""
+
+    def render(self, name: str, messages: Sequence[Message], **more: Any) -> str:
+        """The prompt as it will be tokenized (a leading BOS may or may not be spelt out).
+
+        ``more`` are ``tools`` and ``think``, as Ollama's API has them.
+        """
 
     def log(self) -> str:
         """The end of its log, or nothing where that is not ours to read."""

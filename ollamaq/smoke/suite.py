@@ -6,16 +6,16 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 
+from ollamaq.chat.compare import REFUSED
 from ollamaq.chat.conversations import CONVERSATIONS
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
-from ollamaq.errors import OllamaqError, UsageError
-from ollamaq.ollama.client import ServerGone
+from ollamaq.errors import OllamaqError, ServerGone, UsageError
 from ollamaq.servers.target import Message, Reply, Target
 from ollamaq.smoke.cases import Case
-from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_prompt, wrong_regex
+from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_regex
 from ollamaq.smoke.picture import PICTURE
+from ollamaq.smoke.prompts import Prompts
 from ollamaq.smoke.result import CheckResult
 from ollamaq.smoke.run import run_suite
 
@@ -28,7 +28,6 @@ NOTHING_TO_COMPARE = "no chat template of training to compare with"
 
 
 Verdict = tuple[bool | None, str]
-Prompted = tuple[str, Sequence[Message], str]
 
 
 def run_smoke(
@@ -82,33 +81,37 @@ def run_smoke(
         wrong = wrong_end(replies)
         return not wrong, wrong or f"after {', '.join(str(reply.answer_tokens) for reply in replies)} tokens"
 
-    @cache
-    def training() -> list[Prompted]:
-        return _rendered(chat_format) if chat_format else []
+    prompts_of = Prompts(target, name, chat_format) if chat_format else None
 
     def prompt() -> Verdict:
-        if not chat_format or not training():
+        if not prompts_of or not chat_format:
             return None, NOTHING_TO_COMPARE
-        bos = chat_format.special_tokens.get("bos_token")
-        for label, messages, expected in training():
-            if wrong := wrong_prompt(target.render(name, messages), expected, bos):
-                replaced = chat_format.template.strip() not in target.template(name)
-                return False, f"{label}: {wrong}" + (f"; {target.label} uses another template" if replaced else "")
-        refused = len(CONVERSATIONS) - len(training())
-        return True, f"{_as_many(training())} as in training" + (f"; the template refuses {refused}" if refused else "")
+        if all(verdict.verdict == REFUSED for verdict in prompts_of.verdicts.values()):
+            with contextlib.suppress(TemplateRefuses):
+                chat_format.render(_user(PROMPTS[0]))
+            return None, NOTHING_TO_COMPARE
+        return not prompts_of.wrong, prompts_of.wrong or prompts_of.summary
+
+    def capabilities() -> Verdict:
+        if not prompts_of:
+            return None, NOTHING_TO_COMPARE
+        wrong = prompts_of.wrong_capabilities()
+        return not wrong, wrong or ", ".join(sorted(prompts_of.capabilities)) or "completion"
 
     def tokens() -> Verdict:
-        if not training():
+        rendered = prompts_of.comparable(CONVERSATIONS) if prompts_of else []
+        if not rendered:
             return None, NOTHING_TO_COMPARE
         if count_tokens is None:
             return None, "needs the checkpoint and pip install 'ollamaq[verify]'"
-        for label, messages, expected in training():
+        for label, expected in rendered:
+            messages = CONVERSATIONS[label]
             there, wanted = (target.chat(name, messages, ONE).prompt_tokens, count_tokens(expected))
             if there < wanted and target.chat(name, messages, ONE).prompt_tokens <= 1:
                 return None, f"{target.engine} {target.version} leaves out tokens that it still knew"
             if there != wanted:
                 return False, f"{label}: {there} tokens there, {wanted} in training"
-        return True, f"{_as_many(training())} as many as in training"
+        return True, f"{len(rendered)} of {len(rendered)} conversations as many as in training"
 
     def picture() -> Verdict:
         said = {"role": "user", "content": LOOK}
@@ -119,7 +122,13 @@ def run_smoke(
     first = _check("loads", loads)
     if not first.ok:
         return [first]
-    rest = [("answer", answer), ("stops", stops), ("prompt", prompt), ("tokens", tokens)]
+    rest = [
+        ("answer", answer),
+        ("stops", stops),
+        ("prompt", prompt),
+        ("capabilities", capabilities),
+        ("tokens", tokens),
+    ]
     if sees:
         rest.append(("picture", picture))
     own = [_check(label, run) for label, run in rest]
@@ -144,16 +153,3 @@ def _check(name: str, run: Callable[[], Verdict]) -> CheckResult:
 
 def _user(question: str) -> list[Message]:
     return [{"role": "user", "content": question}]
-
-
-def _rendered(chat_format: ChatFormat) -> list[Prompted]:
-    """Each conversation that the template has a form for: its label, its messages, and its prompt in training."""
-    rendered: list[Prompted] = []
-    for label, messages in CONVERSATIONS.items():
-        with contextlib.suppress(TemplateRefuses):
-            rendered.append((label, messages, chat_format.render(messages)))
-    return rendered
-
-
-def _as_many(rendered: list[Prompted]) -> str:
-    return f"{len(rendered)} of {len(rendered)} conversations"

@@ -7,7 +7,9 @@ it has no function for in `library`. Whether the two say the same is for a proof
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ollamaq.chat.conversations import SUITE
 from ollamaq.chat.derive.bos import without_leading
@@ -23,6 +25,8 @@ from ollamaq.chat.sandbox import Sandbox
 
 __all__ = ["CannotDerive", "Derived", "derive"]
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -32,15 +36,16 @@ class Derived:
     without: dict[str, str]
 
 
-def derive(chat_format: ChatFormat, *, bos: str = "") -> Derived:
+def derive(chat_format: ChatFormat, *, bos: str = "", without: Mapping[str, str] = NOTHING) -> Derived:
     """The Go TEMPLATE of a chat template, with tools and thinking where that can be said in Go.
 
     ``bos`` is the text of the token that the vocabulary begins every text with, if it does: prompts have it not.
+    ``without`` are features to leave out, each with the reason.
 
     Raises:
         CannotDerive: not even texts can be.
     """
-    without: dict[str, str] = {}
+    without = dict(without)
     while True:
         try:
             template, odd = _translated(chat_format, bos, without)

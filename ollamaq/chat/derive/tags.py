@@ -12,11 +12,15 @@ from collections.abc import Container
 from ollamaq.chat.conversations import ASKED, WEATHER, Message, assistant, call
 from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
+from ollamaq.chat.selection import THINKING as THOUGHTS
+from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.errors import OllamaqError
 
 THOUGHT, SAID = "T0ught", "S4id"
 TAG = r"(<[^<>\s{}]{1,40}>|\[[^\[\]\s{}]{1,40}\])"
-TOOLS = "{{{{ range .Messages }}}}{{{{ if and false .ToolCalls }}}}{}{{{{ end }}}}{{{{ end }}}}"
+ANSWERED = '(eq .Role "tool")'
+"""Without this in a TEMPLATE with tools, Ollama 0.30 prefers the GGUF's chat template that has it."""
+TOOLS = "{{{{ range .Messages }}}}{{{{ if and false {} }}}}{}{{{{ end }}}}{{{{ end }}}}"
 THINKING = "{{{{ range .Messages }}}}{{{{ if and false .Thinking }}}}{}{{{{ .Thinking }}}}{}{{{{ end }}}}{{{{ end }}}}"
 
 
@@ -26,8 +30,10 @@ def tagged(template: str, chat_format: ChatFormat, without: Container[str]) -> s
     It ends with a line of its own, which is not rendered.
     """
     tag = "" if "tools" in without else tool_tag(chat_format)
-    tags = None if "thinking" in without else think_tags(chat_format)
-    template = TOOLS.format(tag) + ("\n" if template.startswith("{{-") else "") + template if tag else template
+    tags = None if "thinking" in without else think_tags(chat_format) or _claimed(chat_format)
+    if {"tools", "toolcalls"} <= GoTemplate.parse(template).variables:
+        first = TOOLS.format(f".ToolCalls {ANSWERED}" if tag else ANSWERED, tag)
+        template = first + ("\n" if template.startswith("{{-") else "") + template
     if "messages" not in GoTemplate.parse(template).variables:  # without, Ollama renders turn by turn
         template = "{{ range .Messages }}{{ end }}" + template
     template = template + THINKING.format(*tags) if tags else template
@@ -48,6 +54,11 @@ def think_tags(chat_format: ChatFormat) -> tuple[str, str] | None:
     opening = _before(before, chat_format)
     closing = re.match(rf"\s*{TAG}", after)
     return (opening, closing[1]) if opening and closing else None
+
+
+def _claimed(chat_format: ChatFormat) -> tuple[str, str] | None:
+    """The tags that make Ollama believe that a chat template thinks; a TEMPLATE without them would not be used."""
+    return ("<think>", "</think>") if THOUGHTS in claims_of_jinja(chat_format.template) else None
 
 
 def _before(text: str, chat_format: ChatFormat) -> str:

@@ -1,0 +1,107 @@
+"""Writes docs/templates.json: how the chat templates of real models fare, in Go and on a server.
+
+    python docs/measure_templates.py [NAME…]
+
+For each of those that llama.cpp's sources carry (or the named ones): verdicts on conversations, by kind, of the derived
+TEMPLATE (over the suite and 300 random ones), of the chat template on a real Ollama, and of the TEMPLATE there (over
+the suite), always against the chat template as transformers renders it. For development: the parts of ``integration/``
+are needed, and ten minutes. ``docs/templates-tuned.txt`` has the names of those that were looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent / "integration"))
+
+import chat_templates  # noqa: E402
+import conftest  # noqa: E402
+import parts  # noqa: E402
+
+from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED  # noqa: E402
+from ollamaq.chat.conversations import KINDS  # noqa: E402
+from ollamaq.chat.derive import CannotDerive, derive  # noqa: E402
+from ollamaq.chat.forms import Form, go_form, jinja_form  # noqa: E402
+from ollamaq.chat.gotemplate import GoTemplate  # noqa: E402
+from ollamaq.chat.prove import RANDOM, Proof, prove  # noqa: E402
+from ollamaq.chat.selection import jinja_wins  # noqa: E402
+from ollamaq.errors import OllamaqError  # noqa: E402
+from ollamaq.gguf.model import Model  # noqa: E402
+from ollamaq.ollama.client import Client  # noqa: E402
+
+MEASURED = DOCS / "templates.json"
+VERDICTS = (EQUAL, DIFFERS, OWN_WAY, LIMIT, REFUSED)
+SHOWN = 40
+
+
+def told(proof: Proof) -> dict[str, Any]:
+    """Counts of verdicts by kind, in the order of `VERDICTS`, and the first that differs."""
+    counts = {kind: [proof.counts(kind)[verdict] for verdict in VERDICTS] for kind in KINDS}
+    first = next((v for _, v in proof.verdicts if v.verdict in (DIFFERS, OWN_WAY)), None)
+    if first is None:
+        return counts
+    start = max(0, first.offset - SHOWN // 4)
+    seen = [text[start : start + SHOWN] for text in (first.a, first.b)]
+    return counts | {"first": [first.conversation, *seen]}
+
+
+def on_server(client: Client, original: Form, model: Model, place: Path, template: str | None) -> dict[str, Any]:
+    try:
+        with chat_templates.served(client, "measured", model, place / "model.gguf", template=template):
+            form = chat_templates.form(client, "measured")
+            return told(prove(original, form, random=0)) | {"in_effect": "Jinja" if form.native else "Go"}
+    except OllamaqError as error:
+        return {"error": str(error)[:300]}
+
+
+def measure(name: str, client: Client, model: Model, place: Path) -> dict[str, Any]:
+    text = (parts.chat_templates() / f"{name}.jinja").read_text()
+    chat_format = chat_templates.chat_format(text)
+    original = jinja_form(name, chat_format)
+    model = chat_templates.with_template(model, text)
+    measured: dict[str, Any] = {"jinja": on_server(client, original, model, place, None)}
+    try:
+        derived = derive(chat_format, bos=original.bos)
+    except CannotDerive as error:
+        return measured | {"go": {"error": error.why}}
+    proof = prove(original, go_form("derived", derived.template), random=RANDOM)
+    measured["go"] = told(proof) | {"without": derived.without}
+    measured["template"] = on_server(client, original, model, place, derived.template)
+    measured["jinja_wins"] = jinja_wins(text, GoTemplate.parse(derived.template))
+    return measured
+
+
+def main(names: Sequence[str]) -> None:
+    names = names or sorted(path.stem for path in parts.chat_templates().glob("*.jinja"))
+    found = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    address = f"127.0.0.1:{conftest.unused_port()}"
+    with tempfile.TemporaryDirectory() as scratch, Client(f"http://{address}") as client:
+        place = Path(scratch)
+        own = {"HOME": scratch, "OLLAMA_MODELS": f"{scratch}/models", "OLLAMA_HOST": address}
+        with (place / "log").open("wb") as log:
+            line = [parts.ollama() / "bin" / "ollama", "serve"]
+            server = subprocess.Popen(line, env=os.environ | own, stdout=log, stderr=log)
+        try:
+            conftest.wait_until_it_answers(
+                f"{client.url}/api/version", lambda: server.poll() is None, Path(log.name).read_text
+            )
+            model = chat_templates.tiny_model(place / "tiny")
+            for name in names:
+                found[name] = measure(name, client, model, place)
+                print(name, flush=True)
+        finally:
+            server.terminate()
+            server.wait()
+    MEASURED.write_text(json.dumps(dict(sorted(found.items())), ensure_ascii=False, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,135 @@
+"""Which template a package brings, for the server it goes to: what is tried first, and what after it, each by proof.
+
+Ollama before 0.30 renders Go alone: there a TEMPLATE must have been proved. From 0.30 on llama.cpp renders the GGUF's
+own chat template, which can say all of it; where that engine does it otherwise, a proved TEMPLATE takes its place, if
+Ollama would use it (`selection`). A build from source says 0.0.0, which is taken for the newest: if it is not, the
+prompts differ, and the TEMPLATE is what is tried next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from ollamaq.chat.compare import DIFFERS, EQUAL
+from ollamaq.chat.conversations import KINDS, TEXT, THINKING, TOOLS
+from ollamaq.chat.derive import CannotDerive, derive
+from ollamaq.chat.forms import Form, go_form
+from ollamaq.chat.gotemplate import GoTemplate
+from ollamaq.chat.known import KnownFormat
+from ollamaq.chat.prove import RANDOM, Proof, prove
+from ollamaq.chat.selection import jinja_wins
+from ollamaq.errors import ModelRefused
+from ollamaq.modelfile.versions import JINJA, SEMVER, Version, parse_version, written
+
+NATIVE, DERIVED, KNOWN, RENDERER, NONE = "chat template", "derived TEMPLATE", "known TEMPLATE", "RENDERER", "none"
+ATTACHED = {
+    "gemma4": "gemma4",
+    "laguna": "laguna",
+    **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"), "nemotron-3-nano"),
+}
+"""Architectures to which Ollama attaches a RENDERER, which nothing in a Modelfile undoes (``server/create.go``)."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A choice and its reason; ``template`` is what the Modelfile gets, ``without`` what that leaves out, and why."""
+
+    name: str
+    reason: str
+    template: str | None = None
+    without: dict[str, str] = field(default_factory=dict)
+
+
+def version_of(text: str) -> Version | None:
+    """A server's version; None where it does not tell (a build from source says 0.0.0)."""
+    if not SEMVER.fullmatch(text):
+        return None
+    version = parse_version(text)
+    return version if any(version) else None
+
+
+def strategies(
+    trained: Form | None, version: Version | None, *, known: KnownFormat | None = None, architecture: str = ""
+) -> Iterator[Strategy]:
+    """What to try, best first; the next one is worked out only when it is asked for.
+
+    Args:
+        trained: the chat template of training, if there is one.
+        version: the server's; None for one that is as new as ours.
+        known: the format that the model's user named.
+        architecture: the GGUF's.
+
+    Raises:
+        ModelRefused: the server renders no Jinja, and no TEMPLATE could be proved.
+    """
+    if trained is None:
+        yield Strategy(NONE, "the model has no chat template")
+    elif version is not None and version < JINJA:
+        yield _for_go_alone(trained, version, known)
+    elif architecture in ATTACHED:
+        yield Strategy(RENDERER, f"Ollama attaches RENDERER {ATTACHED[architecture]} to every {architecture} model")
+    else:
+        yield Strategy(NATIVE, f"Ollama renders the GGUF's own from {written(JINJA)} on")
+        yield from _instead(trained)
+
+
+def _for_go_alone(trained: Form, version: Version, known: KnownFormat | None) -> Strategy:
+    try:
+        return _derived(trained, f"Ollama {written(version)} renders no Jinja")
+    except CannotDerive as error:
+        if known:
+            return Strategy(KNOWN, f"Ollama {written(version)} renders no Jinja; {known.name} was named", known.go)
+        raise ModelRefused(
+            f"Ollama {written(version)} renders no Jinja, and no TEMPLATE was proved equal to the chat template"
+            f" of {trained.origin}: {error.why}",
+            next_step=f"publish to Ollama {written(JINJA)} or newer, or name its format by --chat-format",
+        ) from error
+
+
+def _instead(trained: Form) -> Iterator[Strategy]:
+    try:
+        made = _derived(trained, "llama.cpp renders the chat template otherwise than in training")
+    except CannotDerive:
+        return
+    assert made.template
+    if not made.without and not jinja_wins(trained.text, GoTemplate.parse(made.template)):
+        yield made
+
+
+def _derived(trained: Form, reason: str) -> Strategy:
+    """The derived TEMPLATE, without the features of which it is not proved.
+
+    Raises:
+        CannotDerive: not even texts are equal.
+    """
+    assert trained.chat_format
+    without: dict[str, str] = {}
+    while True:
+        derived = derive(trained.chat_format, bos=trained.bos, without=without)
+        proof = prove(trained, go_form("derived", derived.template), random=RANDOM)
+        without = {name: why for name, why in derived.without.items() if name in KINDS}
+        wrong = _wrong(proof, without)
+        if TEXT in wrong or not proof.counts(TEXT)[EQUAL]:
+            raise CannotDerive(_difference(proof))
+        if not wrong:
+            return Strategy(DERIVED, f"{reason}; {proof.summary}", derived.template, derived.without)
+        without |= {wrong[0]: _difference(proof)}
+
+
+def _wrong(proof: Proof, without: Collection[str]) -> list[str]:
+    """The features that differ, but for those that are left out anyway; ``text`` where nothing else is to blame."""
+    found = set()
+    for conversation, verdict in proof.verdicts:
+        if verdict.verdict == DIFFERS and not conversation.needs & {*without}:
+            found.add(next((kind for kind in (TOOLS, THINKING) if kind in conversation.needs), TEXT))
+    return [kind for kind in KINDS if kind in found]
+
+
+def _difference(proof: Proof) -> str:
+    """The first difference, or that there is nothing equal."""
+    if not proof.counterexample:
+        return "it refuses every conversation"
+    _, verdict = proof.counterexample
+    at = verdict.offset
+    return f"{verdict.conversation} has {verdict.b[at : at + 30]!r} where it has {verdict.a[at : at + 30]!r}"
