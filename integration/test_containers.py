@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import parts
 import pytest
 from faults import record
 from talker import write_talker
@@ -108,3 +109,13 @@ def test_podman_is_as_good(podman, talker, docker_image, tmp_path):
     assert "Podman" in str(ollamaq("doctor", cwd=tmp_path, DOCKER_HOST=podman))
     left = subprocess.run(["podman", "ps", "-aq", "--filter", "label=ollamaq"], capture_output=True, text=True)
     assert not left.stdout
+
+
+def test_a_model_is_tested_on_several_generations_at_once(talker, docker_image, tmp_path):
+    old, new = parts.legacy_image().split(":"), docker_image.split(":")
+    versions = ("--ollama", new[1], "--ollama", old[1])
+    publish = ("publish", talker, "--q", "Q8_0", "--to", "container", "--image", docker_image, *versions)
+    release = ollamaq(*publish, cwd=tmp_path)["releases"][0]
+    seen = {check["name"]: check["ok"] for check in release["checks"]}
+    assert all(seen[f"{name}@{version}"] for name in ("loads", "answer", "stops") for version in (new[1], old[1]))
+    assert len(json.loads((tmp_path / "talker-Q8_0" / "release.json").read_text())["images"]) == 2
