@@ -1,6 +1,6 @@
 """Writes docs/families.json: whether llama.cpp and transformers mean the same by the tiny models of the tests.
 
-    python docs/measure_families.py
+    python docs/measure_families.py [GOLDEN …]
 
 For each golden of ``tests/data/families*.json.gz``: does llama.cpp run our GGUF (F32), and for how many of `PROMPTS`
 random prompts is its likeliest next token that of transformers? For development only: needs torch and transformers.
@@ -93,13 +93,13 @@ def measure(name: str, server: Path, place: Path) -> dict[str, str | int]:
 
 def main() -> None:
     server = parts.llamacpp() / "bin" / "llama-server"
-    measured = {}
+    known = json.loads((DOCS / "families.json").read_text()) if sys.argv[1:] else {}
+    measured = {name: known[name] for name in families.FAMILIES if name in known}
     for name in sys.argv[1:] or families.FAMILIES:
         with tempfile.TemporaryDirectory() as place:
             measured[name] = measure(name, server, Path(place))
         print(name, measured[name], flush=True)
-    if not sys.argv[1:]:
-        (DOCS / "families.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (DOCS / "families.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ SECONDS = 30.0
 TOKENS = range(3, 300)
 """Those of the tests' tokenizer that are not special."""
 
+NEAR_ONE = 0x30
+"""The code of 0.5 in 8-bit floats; the 15 that follow it reach to 1.875."""
+
 converting = importlib.import_module("ollamaq.convert")
 
 
@@ -43,16 +46,20 @@ def of_tests(name: str) -> ModuleType:
     return module
 
 
-tiny, goldens = of_tests("conftest"), of_tests("test_families")
+tiny, goldens, kept = of_tests("conftest"), of_tests("test_families"), of_tests("test_kept")
 FAMILIES: dict[str, dict[str, Any]] = goldens.FAMILIES
 
 
 def tokenizer() -> dict[str, Any]:
-    """The tests' own, where tokens that are no whole character are replaced: llama-server keeps those back."""
+    """The tests' own, where tokens that are no whole character are replaced: llama-server keeps those back.
+
+    Two of them are words, which rerankers ask for.
+    """
     tokenizer: dict[str, Any] = tiny.tokenizer_json()
     vocab = tokenizer["model"]["vocab"]
     broken = [token for token in vocab if len(token) == 1 and (161 <= ord(token) < 256 or ord(token) > 289)]
-    tokenizer["model"]["vocab"] = {f"t{i}" if token in broken else token: i for token, i in vocab.items()}
+    names = {token: f"t{vocab[token]}" for token in broken} | dict(zip(broken, ("yes", "no"), strict=False))
+    tokenizer["model"]["vocab"] = {names.get(token, token): i for token, i in vocab.items()}
     return tokenizer
 
 
@@ -70,6 +77,19 @@ def write_checkpoint(name: str, path: Path, **settings: object) -> None:
     tiny.save_safetensors(path / "model.safetensors", tensors)
 
 
+def write_kept(name: str, path: Path) -> None:
+    """The tiny model of a golden in NVFP4, with its scales near 1."""
+    golden = kept.GOLDENS[name]
+    path.mkdir(parents=True)
+    for file, text in golden["files"].items() | {("tokenizer.json", json.dumps(tokenizer()))}:
+        (path / file).write_text(text)
+    tensors = {tensor: kept.seeded(tensor, *spec) for tensor, spec in golden["tensors"].items()}
+    for tensor, (dtype, shape, data) in tensors.items():
+        if dtype == "F8_E4M3":
+            tensors[tensor] = dtype, shape, bytes(NEAR_ONE + byte % 16 for byte in data)
+    tiny.save_safetensors(path / "model.safetensors", tensors)
+
+
 def write_gguf(checkpoint: Path, path: Path, outtype: str = "f32") -> None:
     """Convert a tiny model; its tokenizer is byte-level BPE even where the family's are others."""
     opened = open_checkpoint(checkpoint)
@@ -81,7 +101,7 @@ def write_gguf(checkpoint: Path, path: Path, outtype: str = "f32") -> None:
 
 def is_encoder(name: str) -> bool:
     """Whether the model gives no next token, but a vector."""
-    return "bert" in name
+    return any(part in name.lower() for part in ("bert", "embedding", "rerank"))
 
 
 def options(name: str) -> list[str]:

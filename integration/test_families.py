@@ -49,3 +49,16 @@ def test_llama_cpp_refuses_what_is_no_real_models_shape(family, gguf, llama_serv
         families.running(llama_server, gguf, *families.options(family)),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", families.kept.GOLDENS)
+def test_llama_cpp_runs_what_is_kept_as_the_floats_that_it_was(name, tmp_path, llama_server):
+    answers = []
+    for outtype in ("keep", "f32"):
+        place = tmp_path / outtype
+        families.write_kept(name, place / "model")
+        families.write_gguf(place / "model", place / "model.gguf", outtype)
+        with families.running(llama_server, place / "model.gguf") as client:
+            answers.append(families.next_token(client, range(3, 9)))
+    assert answers[0][0] == answers[1][0]
+    assert answers[0][1] == pytest.approx(answers[1][1], abs=0.05)

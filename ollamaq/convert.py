@@ -147,6 +147,7 @@ def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
         for name in ("num_hidden_layers", "vocab_size"):
             _size(config[name])
+        config |= family.facts(checkpoint)
         config["blocks"] = family.blocks(config, checkpoint.tensors)
         family = replace(family, arch=family.variant(config) or family.arch)
         config |= rope_keys(config)
@@ -224,7 +225,12 @@ def _named(checkpoint: Checkpoint, family: Family, config: Config, stored: Mappi
             continue
         try:
             found = list(pieces(original, whole))
-        except NotByRows:
+        except NotByRows as error:
+            if original not in checkpoint.tensors:
+                raise ModelRefused(
+                    f"{checkpoint.path} has {original!r} in blocks that cannot be taken apart",
+                    next_step="convert it with --outtype bf16",
+                ) from error
             found = list(pieces(original, checkpoint.tensors[original]))
         tensors |= {tensor.name: Placed(tensor, original) for tensor in found}
     missing = [name for name in wanted if name not in tensors and _kind(name) not in family.optional]

@@ -3,7 +3,8 @@
 ``data/families*.json.gz`` hold what ``convert_hf_to_gguf.py`` b11434 wrote (transformers 4.57.6, outtype f16) for tiny
 models of each family: all metadata but the tokenizer's, and hashes of the tensors in their order; for some, shapes too,
 and numbers where a hash would ask for PyTorch's last bit of an exponential, which depends on the processor. Those of
-``families-settings`` leave out what a class in transformers has a default for, or differ from others of their family.
+``families-settings`` leave out what a class in transformers has a default for, or differ from others of their family;
+``families-heads`` has encoders, embedding models, classifiers and rerankers.
 """
 
 import gzip
@@ -19,6 +20,7 @@ from gguf import GGUFValueType
 
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.convert import convert
+from ollamaq.errors import ModelRefused
 
 converting = importlib.import_module("ollamaq.convert")
 
@@ -106,3 +108,19 @@ def test_blocks_are_the_converters(family, outtype, made):
 def test_only_llamas_say_whether_a_space_is_put_in_front(family, keys, tiny_checkpoint):
     path = tiny_checkpoint(config={"architectures": [family]})
     assert ("tokenizer.ggml.add_space_prefix" in convert(open_checkpoint(path), "f16").metadata) is keys
+
+
+def test_a_classifier_whose_outputs_have_no_names_is_refused(made):
+    golden = FAMILIES["bert-classifier"]
+    config = json.loads(golden["files"]["config.json"])
+    del config["id2label"]
+    nameless = golden | {"files": golden["files"] | {"config.json": json.dumps(config)}}
+    with pytest.raises(ModelRefused, match=r"no labels for the 3 outputs of 'classifier\.(weight|bias)'"):
+        convert(open_checkpoint(made("bert-classifier", nameless)), "f16")
+
+
+def test_a_reranker_without_its_two_tokens_is_refused(made):
+    golden = FAMILIES["qwen3-tied-rerank"]
+    files = {name: text for name, text in golden["files"].items() if name != "tokenizer.json"}
+    with pytest.raises(ModelRefused, match="without the tokens yes and no"):
+        convert(open_checkpoint(made("qwen3-tied-rerank", golden | {"files": files})), "f16")

@@ -6,16 +6,17 @@ import difflib
 import re
 
 from ollamaq.architectures.apertus import APERTUS
-from ollamaq.architectures.bert import BERT, MODERN_BERT, NOMIC_BERT, ROBERTA
+from ollamaq.architectures.bert import BERT, DISTIL_BERT, MODERN_BERT, NOMIC_BERT, ROBERTA
 from ollamaq.architectures.cohere import COHERE, COHERE2
 from ollamaq.architectures.consolidated import CONSOLIDATED, CONSOLIDATED_EXPERTS
 from ollamaq.architectures.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from ollamaq.architectures.ernie import ERNIE4_5, ERNIE4_5_MOE
+from ollamaq.architectures.eurobert import EURO_BERT
 from ollamaq.architectures.exaone import EXAONE4
 from ollamaq.architectures.falcon import FALCON, GPTNEOX
 from ollamaq.architectures.falcon_h1 import FALCON_H1
 from ollamaq.architectures.family import Config, Family, text_config
-from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3
+from ollamaq.architectures.gemma import GEMMA, GEMMA2, GEMMA3, GEMMA_EMBEDDING
 from ollamaq.architectures.gemma3n import GEMMA3N
 from ollamaq.architectures.gemma4 import GEMMA4
 from ollamaq.architectures.glm import GLM4
@@ -49,6 +50,7 @@ from ollamaq.errors import ModelRefused
 FAMILIES: tuple[Family, ...] = (
     APERTUS,
     BERT,
+    DISTIL_BERT,
     MODERN_BERT,
     NOMIC_BERT,
     ROBERTA,
@@ -60,6 +62,7 @@ FAMILIES: tuple[Family, ...] = (
     DEEPSEEK_V3,
     ERNIE4_5,
     ERNIE4_5_MOE,
+    EURO_BERT,
     EXAONE4,
     FALCON,
     GPTNEOX,
@@ -67,6 +70,7 @@ FAMILIES: tuple[Family, ...] = (
     GEMMA,
     GEMMA2,
     GEMMA3,
+    GEMMA_EMBEDDING,
     GEMMA3N,
     GEMMA4,
     GLM4,

@@ -1,16 +1,34 @@
-"""Embedding models: BERT, RoBERTa, XLM-RoBERTa, NomicBert and ModernBERT."""
+"""Embedding models and rerankers: BERT, DistilBERT, RoBERTa, XLM-RoBERTa, NomicBert and ModernBERT."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from gguf import MODEL_ARCH
 
-from ollamaq.architectures.family import BOOL, STRING, Config, Family, Shape, key, with_row_order
+from ollamaq.architectures.experts import ROUTED, routed
+from ollamaq.architectures.family import (
+    BOOL,
+    COMMON,
+    F32,
+    STRING,
+    Computed,
+    Config,
+    Family,
+    Named,
+    Shape,
+    Split,
+    key,
+    with_row_order,
+)
+from ollamaq.architectures.transforms import reshaped, transposed
+from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
-from ollamaq.tokenizers.spec import BERT_TOKENIZER, MODERN_BERT_TOKENIZER, ROBERTA_TOKENIZER
+from ollamaq.tokenizers.spec import BERT_TOKENIZER, MODERN_BERT_TOKENIZER, NOMIC_TOKENIZER, ROBERTA_TOKENIZER
 
 POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
 
@@ -25,13 +43,53 @@ def pooling(config: Config) -> int | None:
     return POOLING[str(stated)]
 
 
+def labels(config: Config) -> list[str] | None:
+    """What a classifier's outputs are called; two without names are those that transformers makes up for any model."""
+    stated = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 0))}
+    named = [str(stated[i]) for i in sorted(stated, key=int)]
+    return None if len(named) == 2 and named[0] == "LABEL_0" else named or None
+
+
+def with_head(tensors: Named, config: Config) -> Iterator[tuple[str, Tensor]]:
+    """A classifier of one matrix is what others have last.
+
+    Raises:
+        ModelRefused: its two outputs have no names, by which llama.cpp counts them.
+    """
+    for name, tensor in tensors:
+        only = re.fullmatch(r"classifier\.(weight|bias)", name)
+        if only and not labels(config):
+            raise ModelRefused(
+                f"config.json names no labels for the {tensor.shape[0]} outputs of {name!r}",
+                next_step="give them names in its id2label, other than LABEL_0",
+            )
+        yield (f"classifier.out_proj.{only[1]}" if only else name), tensor
+
+
+HEAD: dict[str, Shape] = {
+    "cls": ("head", "hidden_size"),
+    "cls.output": ("labels", "hidden_size"),
+    "cls.norm": ("hidden_size",),
+}
+"""A classifier's tensors; not every one has all of them."""
+HEAD_SIZES: Mapping[str, Computed] = {
+    "labels": lambda config: len(labels(config) or []) or 2,
+    "head": lambda config: config["hidden_size"],
+}
+
+
 def norm(name: str) -> dict[str, Shape]:
     return {name: ("hidden_size",), f"{name}.bias": ("hidden_size",)}
 
 
+POOLED = (
+    key("pooling_type", pooling),
+    key("classifier.pooling_type", lambda config: POOLING.get(config.get("classifier_pooling", ""))),
+)
+
 BERT = Family(
     arch=MODEL_ARCH.BERT,
-    classes=("BertModel", "BertForMaskedLM", "CamembertModel"),
+    classes=("BertModel", "BertForMaskedLM", "CamembertModel", "BertForSequenceClassification"),
     defaults={
         "vocab_size": 30522,
         "hidden_size": 768,
@@ -44,14 +102,16 @@ BERT = Family(
     },
     keys=(
         key("attention.causal", lambda config: False, type=BOOL),
-        key("pooling_type", pooling),
-        key("classifier.pooling_type", lambda config: POOLING.get(config.get("classifier_pooling", ""))),
+        *POOLED,
+        key("classifier.output_labels", labels),
     ),
+    sizes=HEAD_SIZES,
     tensors={
         "token_embd": ("vocab_size", "hidden_size"),
         "token_types": ("type_vocab_size", "hidden_size"),
         "position_embd": ("max_position_embeddings", "hidden_size"),
         **norm("token_embd_norm"),
+        **HEAD,
     },
     block={
         **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), ("hidden_size", "hidden_size")),
@@ -60,7 +120,9 @@ BERT = Family(
         "ffn_down": ("hidden_size", "intermediate_size"),
         **norm("layer_output_norm"),
     },
+    optional=tuple(HEAD),
     renamed={"bert.": "", ".gamma": ".weight", ".beta": ".bias"},
+    gathered=with_head,
     skipped=("embeddings.position_ids", "pooler.dense.", "cls.predictions", "cls.seq_relationship", "lm_head."),
     tokenizer=BERT_TOKENIZER,
 )
@@ -77,7 +139,10 @@ def without_padding(tensor: Tensor, config: Config) -> Tensor:
 
 ROBERTA = replace(
     BERT,
-    classes=("RobertaModel", "XLMRobertaModel"),
+    classes=(
+        *("RobertaModel", "XLMRobertaModel"),
+        *("RobertaForSequenceClassification", "XLMRobertaForSequenceClassification"),
+    ),
     defaults={**BERT.defaults, "vocab_size": 50265},
     keys=(
         key("context_length", lambda config: config["max_position_embeddings"] - first_position(config)),
@@ -91,6 +156,30 @@ ROBERTA = replace(
 TRAINED_FOR = {8192: 2048, 2048: 512}
 """NomicBert's context, by what its config says of it: version 1 and 1.5, and 2."""
 
+
+def nomic_layer(config: Config, i: int) -> dict[str, Shape]:
+    """A gated network, or with experts a plain one and theirs in turn."""
+    every = config.get("moe_every_n_layers")
+    if not every:
+        return {"ffn_up": UP, "ffn_gate": UP, "ffn_down": DOWN}
+    if i % every != 1:
+        return {"ffn_up": UP, "ffn_down": DOWN}
+    return {name: shape for name, shape in ROUTED.items() if name != "ffn_gate_exps"}
+
+
+def stacked_rows(name: str, *, turned: bool = False) -> Split:
+    """The experts of a layer, whose matrices lie one below the other; ``turned`` ones are inputs x outputs."""
+
+    def split(tensor: Tensor, config: Config) -> dict[str, Tensor]:
+        experts = reshaped(tensor, config["experts"], config["n_inner"], config["n_embd"])
+        return {name: transposed(experts) if turned else experts}
+
+    return split
+
+
+UP: Shape = ("n_inner", "hidden_size")
+DOWN: Shape = ("hidden_size", "n_inner")
+
 NOMIC_BERT = Family(
     arch=MODEL_ARCH.NOMIC_BERT,
     classes=("NomicBertModel",),
@@ -99,26 +188,63 @@ NOMIC_BERT = Family(
         "hidden_size": lambda config: config["n_embd"],
         "num_hidden_layers": lambda config: config["n_layer"],
         "three_hidden": lambda config: 3 * config["n_embd"],
+        **routed("n_inner"),
     },
-    keys=(key("context_length", lambda config: TRAINED_FOR[config["n_positions"]]), *BERT.keys),
-    tensors={name: shape for name, shape in BERT.tensors.items() if name != "position_embd"},
+    keys=(
+        key("context_length", lambda config: TRAINED_FOR[config["n_positions"]]),
+        key("attention.causal", lambda config: False, type=BOOL),
+        *POOLED,
+        key("moe_every_n_layers", lambda config: config.get("moe_every_n_layers") or None),
+        key("expert_used_count", lambda config: config["moe_top_k"] if config.get("moe_every_n_layers") else None),
+    ),
+    tensors={
+        "token_embd": ("vocab_size", "hidden_size"),
+        "token_types": ("type_vocab_size", "hidden_size"),
+        **norm("token_embd_norm"),
+    },
     block={
         "attn_qkv": ("three_hidden", "hidden_size"),
         "attn_output": ("hidden_size", "hidden_size"),
         **norm("attn_output_norm"),
-        "ffn_up": ("n_inner", "hidden_size"),
-        "ffn_gate": ("n_inner", "hidden_size"),
-        "ffn_down": ("hidden_size", "n_inner"),
         **norm("layer_output_norm"),
     },
+    layer=nomic_layer,
     renamed=BERT.renamed,
-    skipped=BERT.skipped,
-    tokenizer=BERT_TOKENIZER,
+    split={
+        "mlp.experts.mlp.w1": stacked_rows("ffn_up_exps"),
+        "mlp.experts.mlp.w2": stacked_rows("ffn_down_exps", turned=True),
+    },
+    skipped=(*BERT.skipped, "mlp.experts.bias"),
+    variant=lambda config: MODEL_ARCH.NOMIC_BERT_MOE if config.get("moe_every_n_layers") else None,
+    tokenizer=NOMIC_TOKENIZER,
+)
+
+DISTIL_BERT = replace(
+    BERT,
+    classes=("DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification"),
+    defaults={
+        "vocab_size": 30522,
+        "dim": 768,
+        "hidden_dim": 3072,
+        "n_layers": 6,
+        "n_heads": 12,
+        "max_position_embeddings": 512,
+    },
+    sizes={
+        "hidden_size": lambda config: config["dim"],
+        "intermediate_size": lambda config: config["hidden_dim"],
+        "num_hidden_layers": lambda config: config["n_layers"],
+        **HEAD_SIZES,
+    },
+    common=(key("attention.layer_norm_epsilon", lambda config: 1e-12, type=F32), *COMMON),
+    tensors={name: shape for name, shape in BERT.tensors.items() if name != "token_types"},
+    renamed={"distilbert.": ""},
+    skipped=("vocab_",),
 )
 
 MODERN_BERT = Family(
     arch=MODEL_ARCH.MODERN_BERT,
-    classes=("ModernBertModel",),
+    classes=("ModernBertModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification"),
     defaults={
         "vocab_size": 50368,
         "hidden_size": 768,
@@ -135,6 +261,7 @@ MODERN_BERT = Family(
         "hidden_activation": "gelu",
     },
     sizes={
+        **HEAD_SIZES,
         "three_hidden": lambda config: 3 * config["hidden_size"],
         "gate_and_up": lambda config: 2 * config["intermediate_size"],
     },
@@ -150,6 +277,7 @@ MODERN_BERT = Family(
         "token_embd": ("vocab_size", "hidden_size"),
         "token_embd_norm": ("hidden_size",),
         "output_norm": ("hidden_size",),
+        **HEAD,
     },
     block={
         "attn_norm": ("hidden_size",),
@@ -159,7 +287,9 @@ MODERN_BERT = Family(
         "ffn_up": ("gate_and_up", "hidden_size"),
         "ffn_down": ("hidden_size", "intermediate_size"),
     },
-    optional=("attn_norm",),  # the first layer has none
+    optional=("attn_norm", *HEAD),  # the first layer has no norm
     renamed={"model.": ""},
+    gathered=with_head,
+    skipped=("decoder.",),
     tokenizer=MODERN_BERT_TOKENIZER,
 )

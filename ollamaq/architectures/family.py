@@ -15,6 +15,7 @@ import numpy as np
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
+from ollamaq.checkpoint import Checkpoint
 from ollamaq.tensors import Tensor
 from ollamaq.tokenizers.spec import GPT2_TOKENIZER, TokenizerSpec
 
@@ -236,6 +237,7 @@ class Family:
     have sizes of the config in braces. ``bare`` tensors' names do not end in ``.weight``.
     ``foreign`` is found in the names of tensors of other parts of a multimodal model. ``layers`` is what GGUF calls
     them; ``types`` has tensors (of any layer) that are written in one type whatever the outtype.
+    ``facts`` are added to the config, from what a directory has beside it.
     ``tokenizer`` says how the vocabulary is made (``tokenizers/spec.py``); most families leave it out.
     """
 
@@ -263,6 +265,7 @@ class Family:
     extra: tuple[Extra, ...] = ()
     common: tuple[Key, ...] = COMMON
     early: tuple[Key, ...] = ()
+    facts: Callable[[Checkpoint], Mapping[str, Any]] = lambda checkpoint: {}
     tokenizer: TokenizerSpec = GPT2_TOKENIZER
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gguf import MODEL_ARCH
 
+from ollamaq.architectures.bert import POOLED
 from ollamaq.architectures.family import COMMON, F32, HEADS, Family, key, ordered
 from ollamaq.architectures.llama import LLAMA
 from ollamaq.architectures.transforms import left_out, plus_one
@@ -106,4 +107,8 @@ GEMMA3 = replace(
     rearranged={**GEMMA2.rearranged, "attn_q_norm": plus_one, "attn_k_norm": plus_one},
     split={},
     tokenizer=GEMMA3_TOKENIZER,
+)
+
+GEMMA_EMBEDDING = replace(
+    GEMMA3, arch=MODEL_ARCH.GEMMA_EMBEDDING, classes=("Gemma3TextModel",), keys=(*GEMMA3.keys, *POOLED)
 )

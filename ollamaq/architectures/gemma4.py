@@ -1,4 +1,4 @@
-"""Gemma 4, dense (of a multimodal one, the language model): full attention has heads of another width than sliding."""
+"""Gemma 4, dense and with experts (of a multimodal one, the language model): heads of full attention are wider."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from gguf import MODEL_ARCH
 
+from ollamaq.architectures.experts import ROUTED, as_it_is
 from ollamaq.architectures.family import Config, Shape, constant, key, sliding
 from ollamaq.architectures.gemma import GEMMA3
 from ollamaq.architectures.gemma3n import GEMMA3N
@@ -52,11 +53,25 @@ def layer(config: Config, i: int) -> dict[str, Shape]:
         shapes |= {"attn_k": (keys, "hidden_size"), "attn_k_norm": (head,)}
         if is_sliding(config, i) or not config.get("attention_k_eq_v"):
             shapes["attn_v"] = (keys, "hidden_size")
-    return shapes | (PER_LAYER if config.get("hidden_size_per_layer_input") else {})
+    shapes |= PER_LAYER if config.get("hidden_size_per_layer_input") else {}
+    return shapes | (EXPERTS if config.get("enable_moe_block") else {})
 
 
-EMBEDDINGS = ("per_layer_token_embd", "per_layer_model_proj", "per_layer_proj_norm")
+EMBEDDINGS: dict[str, Shape] = {
+    "per_layer_token_embd": ("per_layer_vocab", "per_layer_width"),
+    "per_layer_model_proj": ("per_layer_width", "hidden_size"),
+    "per_layer_proj_norm": ("per_layer",),
+}
+"""Of the smaller models alone."""
 PER_LAYER: dict[str, Shape] = {name: GEMMA3N.block[name] for name in ("inp_gate", "proj", "post_norm")}
+EXPERTS: dict[str, Shape] = {
+    **{name: shape for name, shape in ROUTED.items() if name not in ("ffn_gate_exps", "ffn_up_exps")},
+    "ffn_gate_inp.scale": ("hidden_size",),
+    "ffn_gate_up_exps": ("experts", "gate_and_up", "hidden_size"),
+    "ffn_down_exps.scale": ("experts",),
+    **dict.fromkeys(("post_ffw_norm_1", "post_ffw_norm_2", "pre_ffw_norm_2"), ("hidden_size",)),
+}
+"""Beside the dense network, not in its place."""
 
 
 def proportional(config: Config) -> Tensor:
@@ -76,7 +91,14 @@ GEMMA4 = replace(
     arch=MODEL_ARCH.GEMMA4,
     classes=("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"),
     defaults={"head_dim": 256, "global_head_dim": 512, "rms_norm_eps": 1e-6},
-    sizes={"per_layer_width": GEMMA3N.sizes["per_layer_width"]},
+    sizes={
+        "per_layer": lambda config: config.get("hidden_size_per_layer_input") or 1,
+        "per_layer_width": lambda config: config["num_hidden_layers"] * config["per_layer"],
+        "per_layer_vocab": lambda config: config.get("vocab_size_per_layer_input") or config["vocab_size"],
+        "experts": lambda config: config.get("num_experts") or 1,
+        "expert_width": lambda config: config.get("moe_intermediate_size") or 1,
+        "gate_and_up": lambda config: 2 * (config.get("moe_intermediate_size") or 1),
+    },
     keys=(
         *GEMMA3.keys,
         key("attention.shared_kv_layers", "num_kv_shared_layers", lambda config: 0),
@@ -86,12 +108,13 @@ GEMMA4 = replace(
         key("attention.value_length", "global_head_dim"),
         key("attention.key_length_swa", "head_dim"),
         key("attention.value_length_swa", "head_dim"),
+        key("expert_feed_forward_length", "expert_intermediate_size", "moe_intermediate_size"),
         key("feed_forward_length", where_layers_differ("use_double_wide_mlp", inner)),
         key("attention.head_count_kv", where_layers_differ("num_global_key_value_heads", kv_heads)),
         key("rope.dimension_count", "global_head_dim"),
         key("rope.dimension_count_swa", "head_dim"),
     ),
-    tensors={**GEMMA3.tensors, **{name: GEMMA3N.tensors[name] for name in EMBEDDINGS}},
+    tensors={**GEMMA3.tensors, **EMBEDDINGS},
     block={
         "attn_norm": ("hidden_size",),
         "post_attention_norm": ("hidden_size",),
@@ -103,6 +126,13 @@ GEMMA4 = replace(
     layer=layer,
     renamed={"layer_scalar": "layer_scalar.weight"},
     rearranged={},
+    split={
+        "experts.gate_up_proj": as_it_is("ffn_gate_up_exps"),
+        "experts.down_proj": as_it_is("ffn_down_exps"),
+        "router.scale": as_it_is("ffn_gate_inp.scale"),
+        "router.per_expert_scale": as_it_is("ffn_down_exps.scale"),
+    },
+    bare=(*GEMMA3.bare, ".scale"),
     extra=(proportional,),
     tokenizer=GEMMA4_TOKENIZER,
 )

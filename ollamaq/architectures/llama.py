@@ -39,7 +39,7 @@ def rope_freqs(config: Config) -> Tensor | None:
 
 LLAMA = Family(
     arch=MODEL_ARCH.LLAMA,
-    classes=("LlamaForCausalLM",),
+    classes=("LlamaForCausalLM", "LlamaModel"),
     defaults={
         "vocab_size": 32000,
         "hidden_size": 4096,

@@ -109,6 +109,11 @@ class Checkpoint:
     config_file: str = CONFIG
 
     @property
+    def readme(self) -> str:
+        """README.md, whole; empty where there is none."""
+        return _text(self.home, MODEL_CARD) if (self.home / MODEL_CARD).exists() else ""
+
+    @property
     def chat_template(self) -> str | None:
         return self.chat_templates.get("default")
 

@@ -70,6 +70,8 @@ GLM4_MOE_TOKENIZER = TokenizerSpec(
 INTERNLM2_TOKENIZER = TokenizerSpec(("internlm2",), eos="<|im_end|>")
 ERNIE_TOKENIZER = TokenizerSpec(("sentencepiece",), space_prefix="last")
 BERT_TOKENIZER = TokenizerSpec(("wordpiece",))
+NOMIC_TOKENIZER = TokenizerSpec(("wordpiece", "unigram"))
+EURO_BERT_TOKENIZER = TokenizerSpec(first={"add_bos_token": False})
 ROBERTA_TOKENIZER = TokenizerSpec(("unigram", "gpt2"))
 MODERN_BERT_TOKENIZER = TokenizerSpec(first={"add_bos_token": True, "add_eos_token": True, "add_sep_token": True})
 MAMBA2_TOKENIZER = TokenizerSpec(("sentencepiece", "gpt2"), padded=16)
