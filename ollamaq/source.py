@@ -16,7 +16,7 @@ from ollamaq.chat.known import KnownFormat, find_format
 from ollamaq.chat.stops import stop_tokens
 from ollamaq.checkpoint import Checkpoint, open_checkpoint
 from ollamaq.checkpoint.hub import fetched
-from ollamaq.checkpoint.lora import Adapter, find_base, is_adapter, merge, parse_weighted, read_adapter
+from ollamaq.checkpoint.lora import Adapter, base_of, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.convert import convert, native_outtype
 from ollamaq.convert_adapter import convert_adapter
 from ollamaq.convert_projector import convert_projector, left_out
@@ -170,7 +170,7 @@ def _directory(path: Path, base: Path | None, adapters: Sequence[str]) -> tuple[
     opened = [read_adapter(*one) for one in (*first, *map(parse_weighted, adapters))]
     if base and not first:
         raise UsageError(f"{path} is no adapter, so it has no base", next_step="leave --base out")
-    place = base or (find_base(opened[0]) if first else path)
+    place = base_of(opened[0], base) if first else path
     checkpoint = open_checkpoint(place, opened[0].path if opened else None)
     return (merge(checkpoint, opened) if opened else checkpoint), opened
 
@@ -186,5 +186,5 @@ def open_adapter(path: Path, base: Path | None = None) -> Source:
         ModelRefused: it is no adapter, its base is not here, or GGUF cannot hold it.
     """
     adapter = read_adapter(path)
-    checkpoint = open_checkpoint(base or find_base(adapter), path)
+    checkpoint = open_checkpoint(base_of(adapter, base), path)
     return Source(path, convert_adapter(checkpoint, adapter), adapter.files, checkpoint, (adapter,))

@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType as Type
 from typer.testing import CliRunner
 
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.checkpoint.lora import find_base, is_adapter, merge, parse_weighted, read_adapter
+from ollamaq.checkpoint.lora import base_of, find_base, is_adapter, merge, parse_weighted, read_adapter
 from ollamaq.cli import app
 from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.files import ReadOnlyFile
@@ -538,6 +538,48 @@ def test_a_base_that_is_not_here_is_asked_for(config, adapter, cache):
     with pytest.raises(ModelRefused) as refused:
         find_base(read_adapter(adapter(on_q(1), **config)))
     assert "--base DIR" in refused.value.next_step
+
+
+@pytest.mark.parametrize("revision", ["b" * 40, "b" * 12, "v2"])
+def test_another_revision_of_the_base_than_the_adapters_is_refused(revision, adapter, cache):
+    old, new = snapshot(cache, "a" * 40), snapshot(cache, "b" * 40, ref="v2")
+    trained = read_adapter(adapter(on_q(1), base_model_name_or_path="org/name", revision=revision))
+    assert base_of(trained, new) == new
+    with pytest.raises(
+        ModelRefused, match=f"was trained on revision b+ of 'org/name', and .* is {'a' * 40}"
+    ) as refused:
+        base_of(trained, old)
+    assert refused.value.next_step.startswith("hf download org/name --revision bbb")
+
+
+def test_the_revision_of_a_base_that_was_fetched_into_a_directory_is_known_too(base, adapter):
+    path = base({"q.weight": normal(4, 4)})
+    note = path / ".cache/huggingface/download/config.json.metadata"
+    note.parent.mkdir(parents=True)
+    note.write_text(f"{'a' * 40}\netag\n0.0\n")
+    trained = {"base_model_name_or_path": "org/name"}
+    assert base_of(read_adapter(adapter(on_q(1), name="one", revision="a" * 40, **trained)), path) == path
+    with pytest.raises(ModelRefused, match=r"trained on revision b+ of"):
+        base_of(read_adapter(adapter(on_q(1), name="two", revision="b" * 40, **trained)), path)
+
+
+@pytest.mark.parametrize("revision", [None, "main", "../../x", "b" * 40])
+def test_a_base_of_unknown_revision_is_taken(revision, base, adapter):
+    path = base({"q.weight": normal(4, 4)})
+    trained = adapter(on_q(1), base_model_name_or_path="org/name", revision=revision)
+    assert base_of(read_adapter(trained), path) == path
+
+
+def test_a_base_of_another_shape_than_the_trainers_config_is_refused(base, adapter):
+    path = base({"q.weight": normal(4, 4)})
+    stated = json.loads((path / "config.json").read_text()) | {"num_hidden_layers": 2, "vocab_size": 320}
+    (path / "config.json").write_text(json.dumps(stated))
+    trained = adapter(on_q(1))
+    (trained / "config.json").write_text(json.dumps(stated | {"vocab_size": 321}))
+    assert base_of(read_adapter(trained), path) == path
+    (trained / "config.json").write_text(json.dumps({"text_config": stated | {"num_hidden_layers": 3}}))
+    with pytest.raises(ModelRefused, match=r"has num_hidden_layers = 3, and the base in .* has 2"):
+        base_of(read_adapter(trained), path)
 
 
 # The whole way

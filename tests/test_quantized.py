@@ -368,6 +368,17 @@ def test_what_does_not_fit_is_one_sentence(hostile, open_quantized):
     assert refused.value.next_step
 
 
+@pytest.mark.parametrize(
+    "scheme", ["torchao", "hqq", "aqlm", "exl2", "exl3", "eetq", "quanto", "vptq", "higgs", "spqr", "fbgemm_fp8"]
+)
+def test_a_scheme_that_cannot_be_read_is_named_with_those_that_can(scheme, open_quantized):
+    with pytest.raises(
+        ModelRefused, match=f"says the weights are quantized by '{scheme}', which cannot be read"
+    ) as told:
+        open_quantized({"w.weight": array("U8", random(8, 1))}, quant_method=scheme)
+    assert "give the 16-bit model, or one in awq, bitnet, bitsandbytes" in told.value.next_step
+
+
 def test_inputs_in_a_group_that_is_not_there_are_refused_when_they_are_read(open_quantized):
     stored = {
         "w.qweight": array("I32", random(8, 8)),

@@ -4,13 +4,77 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from pathlib import Path
+from typing import Any
 
+from ollamaq.checkpoint.directory import CONFIG, read_json
 from ollamaq.checkpoint.lora.adapter import REPOSITORY, Adapter, is_adapter
 from ollamaq.errors import ModelRefused
 
 MAX_NAME = 200
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+SNAPSHOT = re.compile(r"models--(?P<name>.+)/snapshots/(?P<commit>[0-9a-f]{40})")
+FETCHED = ".cache/huggingface/download/config.json.metadata"
+"""Where ``hf download --local-dir`` notes the commit, in its first line."""
+SHAPING = (
+    *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"),
+    *("num_attention_heads", "num_key_value_heads", "num_local_experts", "num_experts"),
+)
+"""Settings that no training changes; a vocabulary may grow."""
+
+
+def base_of(adapter: Adapter, given: Path | None = None) -> Path:
+    """The directory of an adapter's base: ``given``, or the one it names.
+
+    Raises:
+        ModelRefused: there is none, or it is another revision or another model than the adapter was trained on.
+    """
+    base = given or find_base(adapter)
+    _check_revision(adapter, base)
+    if (adapter.path / CONFIG).is_file():  # some trainers leave the base's there
+        stated, found = (_text_settings(read_json(path, CONFIG)) for path in (adapter.path, base))
+        for name in SHAPING:
+            if name in stated and name in found and stated[name] != found[name]:
+                raise ModelRefused(
+                    f"{adapter.path / CONFIG} has {name} = {reprlib.repr(stated[name])}, and the base in {base} has"
+                    f" {reprlib.repr(found[name])}",
+                    next_step="give the base that the adapter was trained on: --base DIR",
+                )
+    return base
+
+
+def _text_settings(config: dict[str, Any]) -> dict[str, Any]:
+    text = config.get("text_config")
+    known = config | (text if isinstance(text, dict) else {})
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _check_revision(adapter: Adapter, base: Path) -> None:
+    """Refuse another commit of the base's repository than the adapter records, where both are known."""
+    place = SNAPSHOT.search(base.resolve().as_posix())
+    if place and place["name"] == (adapter.base or "").replace("/", "--"):
+        commit, refs = place["commit"], base.resolve().parent.parent / "refs"
+    else:
+        commit, refs = _first_line(base / FETCHED), base / "refs"
+    wanted = adapter.revision or ""
+    if not REVISION.fullmatch(wanted) or ".." in wanted:
+        return
+    wanted = _first_line(refs / wanted) or wanted
+    if COMMIT.fullmatch(wanted) and COMMIT.fullmatch(commit) and not commit.startswith(wanted):
+        raise ModelRefused(
+            f"{adapter.path} was trained on revision {wanted} of {adapter.base!r}, and {base} is {commit}",
+            next_step=f"hf download {adapter.base} --revision {wanted}",
+        )
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return lines.readline(MAX_NAME).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def find_base(adapter: Adapter) -> Path:
