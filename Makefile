@@ -30,6 +30,7 @@ bench: .venv/ready ## kernels and whole files beside llama.cpp's
 	$(IN_VENV) $(BIN)/python benchmarks/bench_kernels.py
 	$(IN_VENV) $(BIN)/python benchmarks/bench_quantize.py
 	$(IN_VENV) $(BIN)/python benchmarks/bench_memory.py
+	$(IN_VENV) $(BIN)/python benchmarks/bench_convert.py
 	$(IN_VENV) $(BIN)/python benchmarks/report.py
 	$(IN_VENV) $(BIN)/python benchmarks/bench_modelfile.py
 

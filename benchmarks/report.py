@@ -83,6 +83,31 @@ def file_table(results: dict[str, Any]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def convert_table(results: dict[str, Any]) -> str:
+    head = [
+        "checkpoint",
+        "GGUF, MB",
+        "ollamaq, s",
+        "converter, s",
+        "ratio",
+        "peak MiB",
+        "converter's",
+        "ratio",
+        "tensors",
+    ]
+    lines = [" | ".join(head), "|".join(["---"] + ["---:"] * 7 + ["---"])]
+    for row in results["rows"]:
+        cells = [row["model"], f"{row['bytes'] / 1e6:.0f}", f"{row['seconds']:.2f}"]
+        if "their_seconds" in row:
+            faster, smaller = row["their_seconds"] / row["seconds"], row["their_memory"] / row["memory"]
+            cells += [f"{row['their_seconds']:.2f}", f"**{faster:.1f}**", f"{row['memory']:.0f}"]
+            cells += [f"{row['their_memory']:.0f}", f"**{smaller:.1f}**", row["tensors"]]
+        else:
+            cells += ["", "", f"{row['memory']:.0f}", "", "", ""]
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def plot(results: dict[str, Any]) -> str:
     """A bar for each type and instruction set: how many times the reference's speed, on a logarithmic axis."""
     rows, levels = results["rows"], list(results["rows"][0]["ratios"])
@@ -119,7 +144,7 @@ def plot(results: dict[str, Any]) -> str:
     return "\n".join([*out, "</svg>\n"])
 
 
-def page(kernels: dict[str, Any], files: dict[str, Any], memory: dict[str, Any]) -> str:
+def page(kernels: dict[str, Any], files: dict[str, Any], memory: dict[str, Any], converted: dict[str, Any]) -> str:
     return f"""# What `make bench` measured
 
 Made by `benchmarks/report.py`. Every figure is taken beside the reference, turn by turn in the same run; ratios are
@@ -145,13 +170,21 @@ billion weights.
 ## A large checkpoint
 A checkpoint of {memory["weights"] / 1e9:.1f} billion BF16 weights, sparse on disk, became a {memory["mix"]} GGUF in
 {memory["seconds"]:.0f} s with {memory["threads"]} threads; at most {memory["memory"]:.0f} MiB were resident.
+
+## Converting
+`ollamaq convert` beside llama.cpp's `convert_hf_to_gguf.py` (in Python with PyTorch and transformers), BF16 to BF16,
+all files in memory before.
+
+{about(converted)}
+
+{convert_table(converted)}
 """
 
 
 def main() -> None:
-    kernels, files, memory = load("kernels"), load("files"), load("memory")
+    kernels, files, memory, converted = (load(name) for name in ("kernels", "files", "memory", "convert"))
     (HERE / "kernels.svg").write_text(plot(kernels))
-    (HERE / "README.md").write_text(page(kernels, files, memory))
+    (HERE / "README.md").write_text(page(kernels, files, memory, converted))
 
 
 if __name__ == "__main__":
