@@ -22,18 +22,20 @@ RESET = struct.pack("ii", 1, 0)
 class Server:
     """``ollama serve`` over a directory of its own."""
 
-    def __init__(self, directory: Path, port: int, models: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self, directory: Path, port: int, models: Path | None = None, *, program: Path | None = None, **environment: str
+    ) -> None:
         own = {"HOME": str(directory), "OLLAMA_MODELS": str(models or directory / "models")}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OLLAMA")}
         self.environment = clean | own | {"OLLAMA_HOST": f"127.0.0.1:{port}"} | environment
         self.port, self.url, self.log = port, f"http://127.0.0.1:{port}", directory / "serve.log"
         self.models = Path(self.environment["OLLAMA_MODELS"])
+        self.program = program or parts.ollama() / "bin" / "ollama"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        program = parts.ollama() / "bin" / "ollama"
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen([program, "serve"], env=self.environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen([self.program, "serve"], env=self.environment, stdout=output, stderr=output)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):

@@ -18,8 +18,11 @@ CHAIN = ("\u010a", "Paris", ".", "<|im_end|>")
 """The prompt ends with a line feed, which byte-level BPE writes as the first of these."""
 
 
-def write_talker(directory: Path, *, comment: str = "") -> Path:
-    """Write the model as a Hugging Face directory. A ``comment`` in its chat template makes it another model."""
+def write_talker(directory: Path, *, comment: str = "", template: str = "", context: int = 2048) -> Path:
+    """Write the model as a Hugging Face directory. A ``comment`` in its chat template makes it another model.
+
+    Whatever a ``template`` of another model ends a prompt with, it answers the same.
+    """
     tiny = _tests("conftest")
     tokens = tiny.tokenizer_json()
     vocabulary = tokens["model"]["vocab"]
@@ -33,7 +36,7 @@ def write_talker(directory: Path, *, comment: str = "") -> Path:
         "num_key_value_heads": 8,
         "head_dim": 64,
         "vocab_size": len(vocabulary),
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": context,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "hidden_act": "silu",
@@ -46,7 +49,7 @@ def write_talker(directory: Path, *, comment: str = "") -> Path:
         "eos_token": "<|im_end|>",
         "unk_token": "<|endoftext|>",
         "tokenizer_class": "GPT2Tokenizer",
-        "chat_template": (f"{{#- {comment} -#}}" if comment else "") + tiny.CHATML,
+        "chat_template": (f"{{#- {comment} -#}}" if comment else "") + (template or tiny.CHATML),
     }
     directory.mkdir(parents=True)
     files = {"config.json": config, "tokenizer.json": tokens, "tokenizer_config.json": settings}
@@ -58,6 +61,7 @@ def write_talker(directory: Path, *, comment: str = "") -> Path:
         if name == "model.embed_tokens.weight":
             np.fill_diagonal(values, 1)
         if name == "lm_head.weight":
+            values[vocabulary[CHAIN[1]]] = 0.5  # what follows any other token
             for before, after in itertools.pairwise(CHAIN):
                 values[vocabulary[after], vocabulary[before]] = 1
         tensors[name] = ("F16", shape, tiny.encode(values, "F16"))

@@ -203,3 +203,8 @@ def test_prompts_of_ones_own_are_asked_and_the_first_is_held_to_the_expectation(
     checks = outcome(target, prompts=["2 + 2?", "3 + 1?"], expect="four", chat_format=None)
     assert asked == ["2 + 2?", "3 + 1?"]
     assert checks["answer"].ok
+
+
+def test_a_doubled_bos_is_called_that():
+    assert "another <s> before the prompt's own" in outcome(Target(extra_tokens=1))["tokens"].detail
+    assert "another" not in outcome(Target(extra_tokens=2))["tokens"].detail

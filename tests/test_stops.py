@@ -66,3 +66,17 @@ def test_a_special_token_of_tokenizer_config_may_be_a_dictionary(tiny_checkpoint
         tokenizer_config={"eos_token": {"content": "<|im_end|>"}, "chat_template": None},
     )
     assert stops(path) == (Stop("<|im_end|>", "tokenizer_config.json"),)
+
+
+def test_a_token_that_ends_a_part_of_an_answer_is_no_end(tiny_checkpoint):
+    """As in gpt-oss, whose thoughts end with what an answer ends with; generation_config.json says what ends both."""
+    template = (
+        "{% for m in messages %}{% if m.thinking %}{{ m.thinking }}<|im_end|>{% endif %}{{ m.content }}<|im_end|>"
+        "{% endfor %}"
+    )
+    path = tiny_checkpoint(
+        config={"eos_token_id": 0},
+        generation_config={"eos_token_id": 0},
+        tokenizer_config={"eos_token": "<|endoftext|>", "chat_template": template},
+    )
+    assert stops(path) == (Stop("<|endoftext|>", "generation_config.json"),)

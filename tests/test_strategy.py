@@ -146,3 +146,12 @@ def test_what_llamacpp_does_with_every_template_is_told_apart():
     spaced = Conversation([user("\u00a0Hello. ")])
     verdict = compared(form(trims), served(trims, lambda chat: "[\u00a0Hello.]"), "", spaced)
     assert (verdict.verdict, verdict.why) == (OWN_WAY, ASCII)
+
+
+def test_an_older_server_is_asked_for_no_field_that_it_lacks():
+    """Before 0.30 a property has no ``required``; what that takes from a prompt is the server's limit."""
+    (old,) = strategies(form(TOOLS), (0, 17, 4))
+    assert (old.name, old.without) == (DERIVED, {})
+    assert old.template
+    assert "if .Required" not in old.template
+    assert "if .Required" in derive(ChatFormat(TOOLS)).template

@@ -60,8 +60,21 @@ TO_JINJA = Order(
 """As the server writes them (the fields of ``api.Tool``)."""
 
 
+TO_OLD_TEMPLATE = replace(TO_TEMPLATE, property=tuple(key for key in TO_TEMPLATE.property if key != "required"))
+"""Before 0.30: at least up to 0.17.4 ``api.ToolProperty`` has no field for it, and asking for one is an error."""
+
+
 def carried(conversation: Conversation) -> tuple[Conversation, list[str]]:
     """The conversation as a TEMPLATE is given it, and what was lost."""
+    return _carried(conversation, TO_TEMPLATE)
+
+
+def carried_before(conversation: Conversation) -> tuple[Conversation, list[str]]:
+    """As `carried`, by a server before 0.30."""
+    return _carried(conversation, TO_OLD_TEMPLATE)
+
+
+def _carried(conversation: Conversation, order: Order) -> tuple[Conversation, list[str]]:
     lost: list[str] = []
     messages: list[Message] = []
     for message in conversation.messages:
@@ -74,7 +87,7 @@ def carried(conversation: Conversation) -> tuple[Conversation, list[str]]:
             messages.append(message)
     tools = conversation.tools
     if tools is not None:
-        tools = [_tool(tool, TO_TEMPLATE, lost) for tool in tools]
+        tools = [_tool(tool, order, lost) for tool in tools]
     return Conversation(messages, tools, conversation.think), lost
 
 

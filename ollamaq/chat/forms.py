@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import meta
 
-from ollamaq.chat.carried import Carrier, carried, carried_to_jinja, with_thinking
+from ollamaq.chat.carried import Carrier, carried, carried_before, carried_to_jinja, with_thinking
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat, TemplateRefuses
@@ -209,12 +209,20 @@ def asked(conversation: Conversation) -> dict[str, Any]:
 
 
 def server_form(
-    origin: str, template: str, capabilities: Collection[str], render: Callable[[Conversation], str]
+    origin: str,
+    template: str,
+    capabilities: Collection[str],
+    render: Callable[[Conversation], str],
+    *,
+    old: bool = False,
 ) -> Form:
-    """That of a model on a server, by the template in effect there and what the server says the model can do."""
+    """That of a model on a server, by the template in effect there and what the server says the model can do.
+
+    ``old`` is for servers before 0.30.
+    """
     native = "{%" in template or "{#" in template
     form = jinja_form(origin, ChatFormat(template)) if native else go_form(origin, template)
-    carrier: Carrier = carried_to_jinja if native else carried
+    carrier: Carrier = carried_to_jinja if native else carried_before if old else carried
     carrier = with_thinking(carrier) if "thinking" in capabilities else carrier
     return replace(form, render=render, carrier=carrier, native=native)
 

@@ -12,6 +12,7 @@ from ollamaq.errors import ModelRefused
 from ollamaq.tokenizers.added import listed
 
 ANSWER = "The answer that is looked for."
+THOUGHT = "The thought before it."
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,21 @@ def _ids(config: dict[str, Any]) -> list[int]:
 
 
 def _after_answer(checkpoint: Checkpoint, added: dict[int, str]) -> str | None:
-    """The token that the template puts right behind an assistant's turn."""
+    """The token that the template puts right behind an assistant's turn, unless it ends a part of one, too."""
     chat_format = ChatFormat.of(checkpoint)
-    if chat_format is None:
-        return None
-    turns = [{"role": "user", "content": "Question?"}, {"role": "assistant", "content": ANSWER}]
-    try:
-        rendered = chat_format.render(turns, add_generation_prompt=False)
-    except (TemplateRefuses, ModelRefused):
-        return None
+    rendered = _answered(chat_format) if chat_format else ""
     after = rendered.rpartition(ANSWER)[2].lstrip()
-    return max((text for text in added.values() if text and after.startswith(text)), key=len, default=None)
+    stop = max((text for text in added.values() if text and after.startswith(text)), key=len, default=None)
+    if not stop or not chat_format:
+        return None
+    thought = _answered(chat_format, reasoning_content=THOUGHT).rpartition(ANSWER)[0]
+    return None if thought.rpartition(THOUGHT)[2].count(stop) and THOUGHT in thought else stop
+
+
+def _answered(chat_format: ChatFormat, **more: str) -> str:
+    """A question and its answer; empty where the template refuses them."""
+    turns = [{"role": "user", "content": "Question?"}, {"role": "assistant", "content": ANSWER, **more}]
+    try:
+        return chat_format.render(turns, add_generation_prompt=False)
+    except (TemplateRefuses, ModelRefused):
+        return ""

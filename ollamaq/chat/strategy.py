@@ -8,9 +8,11 @@ prompts differ, and the TEMPLATE is what is tried next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ollamaq.chat.carried import carried_before
 from ollamaq.chat.compare import DIFFERS, EQUAL
 from ollamaq.chat.conversations import KINDS, TEXT, THINKING, TOOLS
 from ollamaq.chat.derive import CannotDerive, derive
@@ -29,6 +31,10 @@ ATTACHED = {
     **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"), "nemotron-3-nano"),
 }
 """Architectures to which Ollama attaches a RENDERER, which nothing in a Modelfile undoes (``server/create.go``)."""
+
+
+NESTED_REQUIRED = re.compile(r"\n\{\{- if \.Required \}\}.*?\{\{ end \}\}(?=\n)")
+"""Of a property in a derived TEMPLATE: a field that older servers do not have."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def strategies(
 
 def _for_go_alone(trained: Form, version: Version, known: KnownFormat | None) -> Strategy:
     try:
-        return _derived(trained, f"Ollama {written(version)} renders no Jinja")
+        return _derived(trained, f"Ollama {written(version)} renders no Jinja", old=True)
     except CannotDerive as error:
         if known:
             return Strategy(KNOWN, f"Ollama {written(version)} renders no Jinja; {known.name} was named", known.go)
@@ -97,8 +103,8 @@ def _instead(trained: Form) -> Iterator[Strategy]:
         yield made
 
 
-def _derived(trained: Form, reason: str) -> Strategy:
-    """The derived TEMPLATE, without the features of which it is not proved.
+def _derived(trained: Form, reason: str, *, old: bool = False) -> Strategy:
+    """The derived TEMPLATE, without the features of which it is not proved; ``old`` is for servers before 0.30.
 
     Raises:
         CannotDerive: not even texts are equal.
@@ -107,13 +113,15 @@ def _derived(trained: Form, reason: str) -> Strategy:
     without: dict[str, str] = {}
     while True:
         derived = derive(trained.chat_format, bos=trained.bos, without=without)
-        proof = prove(trained, go_form("derived", derived.template), random=RANDOM)
+        template = NESTED_REQUIRED.sub("", derived.template) if old else derived.template
+        form = go_form("derived", template)
+        proof = prove(trained, replace(form, carrier=carried_before) if old else form, random=RANDOM)
         without = {name: why for name, why in derived.without.items() if name in KINDS}
         wrong = _wrong(proof, without)
         if TEXT in wrong or not proof.counts(TEXT)[EQUAL]:
             raise CannotDerive(_difference(proof))
         if not wrong:
-            return Strategy(DERIVED, f"{reason}; {proof.summary}", derived.template, derived.without)
+            return Strategy(DERIVED, f"{reason}; {proof.summary}", template, derived.without)
         without |= {wrong[0]: _difference(proof)}
 
 

@@ -12,12 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, REFUSED, Verdict, compare, read_chats
+from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, Verdict, compare, read_chats
 from ollamaq.chat.conversations import KINDS, SUITE
+from ollamaq.chat.derive import CannotDerive
 from ollamaq.chat.derive import derive as derive_template
-from ollamaq.chat.forms import go_form, known_in, open_form
+from ollamaq.chat.features import features
+from ollamaq.chat.forms import Form, go_form, known_in, open_form
 from ollamaq.chat.known import known_formats, shown
 from ollamaq.chat.prove import RANDOM, prove
+from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.cli.options import Json, Quiet
 from ollamaq.cli.output import Output, command, table
 from ollamaq.errors import UsageError
@@ -26,7 +29,7 @@ from ollamaq.modelfile.printable import printed
 
 DIFFERENT = 1
 """Exit code where two templates differ."""
-COLOURS = {EQUAL: "green", DIFFERS: "red", LIMIT: "yellow", REFUSED: "dim"}
+COLOURS = {EQUAL: "green", DIFFERS: "red", LIMIT: "yellow", OWN_WAY: "yellow", REFUSED: "dim"}
 LINES = 4
 """Of each prompt, from where they differ on."""
 
@@ -80,7 +83,29 @@ def show(source: SourceName, server: Server = "", as_json: Json = False) -> None
             if text:
                 overview.add_row(name, escape(text))
         data["format"] = asdict(known)
-    Output(as_json=as_json, quiet=False).result(data, overview, "", Text(printed(form.text)), brief=form.text)
+    shown_too = _analysed(form, overview, data) if form.chat_format and not form.native else []
+    Output(as_json=as_json, quiet=False).result(
+        data, overview, "", Text(printed(form.text)), *shown_too, brief=form.text
+    )
+
+
+def _analysed(form: Form, overview: Table, data: dict[str, Any]) -> list[Any]:
+    """What a chat template can do, and its form for servers that render no Jinja."""
+    assert form.chat_format
+    can, believed = features(form), sorted(claims_of_jinja(form.text))
+    data |= {"features": can, "ollama_believes": believed}
+    overview.add_row("features", ", ".join(can))
+    overview.add_row("Ollama believes", ", ".join(believed) or "completion alone")
+    try:
+        derived = derive_template(form.chat_format, bos=form.bos)
+    except CannotDerive as error:
+        overview.add_row("before Ollama 0.30", f"nothing: {escape(error.why)}")
+        data["derived"] = None
+        return []
+    data["derived"] = {"template": derived.template, "without": derived.without}
+    left = "".join(f", without {feature}" for feature in derived.without)
+    overview.add_row("before Ollama 0.30", f"the derived TEMPLATE below{left}; from then on, this")
+    return ["", "[bold]derived TEMPLATE[/]", Text(printed(derived.template))]
 
 
 @template.command()

@@ -15,6 +15,8 @@ from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.selection import THINKING as CAN_THINK
 from ollamaq.chat.selection import TOOLS as CAN_CALL
 from ollamaq.chat.selection import claims_of_jinja
+from ollamaq.chat.strategy import version_of
+from ollamaq.modelfile.versions import JINJA
 from ollamaq.servers.target import Target
 from ollamaq.smoke.checks import wrong_prompt
 
@@ -38,7 +40,9 @@ class Prompts:
         def render(conversation: Conversation) -> str:
             return self.target.render(self.name, ollama_messages(conversation), **asked(conversation))
 
-        return server_form(self.target.label, self.target.template(self.name), self.capabilities, render)
+        version = version_of(self.target.version)
+        old = version is not None and version < JINJA
+        return server_form(self.target.label, self.target.template(self.name), self.capabilities, render, old=old)
 
     @cached_property
     def capabilities(self) -> frozenset[str]:

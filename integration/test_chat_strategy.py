@@ -1,0 +1,97 @@
+"""Models with the chat templates of other families, published on real servers of two generations."""
+
+import importlib
+import json
+from pathlib import Path
+
+import parts
+import pytest
+from misbehaving import Server
+from talker import write_talker
+
+import ollamaq
+from ollamaq.chat.strategy import DERIVED, NATIVE, Strategy
+from ollamaq.ollama.client import Client
+
+prompting = importlib.import_module("ollamaq.prompting")
+
+NUM_CTX = 32768
+"""Tokens, of which the talker's vocabulary needs many; what does not fit, a server leaves out."""
+FAMILIES = {
+    "HuggingFaceTB-SmolLM3-3B": NATIVE,
+    "Qwen-Qwen2.5-7B-Instruct": NATIVE,
+    "Qwen-Qwen3-0.6B": NATIVE,
+    "google-gemma-2-2b-it": NATIVE,
+    "ibm-granite-granite-4.0": NATIVE,
+    "meta-llama-Llama-3.1-8B-Instruct": DERIVED,
+    "microsoft-Phi-3.5-mini-instruct": NATIVE,
+    "moonshotai-Kimi-K2": NATIVE,
+    "unsloth-mistral-Devstral-Small-2507": NATIVE,
+}
+"""And what becomes of each. llama.cpp has Llama 3.1 know the date, which stays the same in training."""
+CAPABILITIES = {"Qwen-Qwen2.5-7B-Instruct": {"tools"}, "Qwen-Qwen3-0.6B": {"tools", "thinking"}}
+
+
+def talker(place: Path, family: str, comment: str = "") -> Path:
+    template = (parts.chat_templates() / f"{family}.jinja").read_text()
+    return write_talker(place / family, template=template, context=NUM_CTX, comment=comment)
+
+
+def release_of(place: Path) -> dict:
+    return json.loads((place / "out" / "release.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def long_context(monkeypatch):
+    """The server's own default would cut the longest conversations short."""
+    publishing = importlib.import_module("ollamaq.publish")
+    chosen = publishing.as_parameters
+    monkeypatch.setattr(publishing, "as_parameters", lambda given: chosen(given) | {"num_ctx": NUM_CTX})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_prompted_as_in_training(family, ollama_server, tmp_path):
+    name = f"talker-{family[:40]}".lower()
+    (release,) = ollamaq.publish(
+        talker(tmp_path, family), name, quantization="Q8_0", to=ollama_server, output=tmp_path / "out", expect="Paris"
+    )
+    told = release_of(tmp_path)["template"]
+    assert (told["strategy"], told["equal_to_training"]) == (FAMILIES[family], True)
+    with Client(ollama_server) as client:
+        assert CAPABILITIES.get(family, set()) <= set(client.show(release.name)["capabilities"])
+
+
+def test_a_wrong_template_fails_the_publication_and_leaves_nothing_behind(ollama_server, tmp_path, monkeypatch):
+    wrong = Strategy("wrong", "to see it fail", "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}")
+    monkeypatch.setattr(prompting, "strategies", lambda *given, **options: iter([wrong]))
+    with Client(ollama_server) as client:
+        before = client.tags()
+        with pytest.raises(ollamaq.publish.__globals__["PublishFailed"], match="prompt"):
+            ollamaq.publish(
+                talker(tmp_path, "google-gemma-2-2b-it", "wrong"),
+                "talker-wrong",
+                quantization="Q8_0",
+                to=ollama_server,
+                output=tmp_path / "out",
+            )
+        assert client.tags() == before
+    assert release_of(tmp_path)["template"]["equal_to_training"] is False
+
+
+def test_a_server_before_jinja_is_given_a_template_and_renders_it_as_in_training(free_port, tmp_path):
+    server = Server(tmp_path, free_port, program=parts.legacy_ollama() / "bin" / "ollama")
+    server.start()
+    try:
+        ollamaq.publish(
+            talker(tmp_path, "Qwen-Qwen3-0.6B"),
+            "talker-old",
+            quantization="Q8_0",
+            to=server.url,
+            output=tmp_path / "out",
+            expect="Paris",
+        )
+    finally:
+        server.kill()
+    told = release_of(tmp_path)["template"]
+    assert (told["strategy"], told["equal_to_training"]) == (DERIVED, True)
+    assert "TEMPLATE" in (tmp_path / "out" / "Modelfile").read_text()
