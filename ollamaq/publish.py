@@ -29,6 +29,7 @@ from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
 from ollamaq.smoke.tokens import token_counter
 from ollamaq.source import Source, open_source
+from ollamaq.team.preset import Preset, preset_for, prompted
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,22 @@ def plan_releases(
     return planned
 
 
+def plan_modelfiles(
+    opened: Source, planned: Sequence[Planned], parameters: Sequence[Chosen], team: Preset | None = None
+) -> dict[str, Modelfile]:
+    """The Modelfile of each planned release, by its name: what the model brings, and what its team says over that.
+
+    Raises:
+        PolicyBroken: one is not as the team's policy wants it.
+    """
+    eyes = f"./{package.PROJECTOR}" if opened.projector else None
+    own = Modelfile(from_=f"./{package.GGUF}", projector=eyes, parameters=as_parameters(parameters))
+    if team is None:
+        return {item.name: own for item in planned}
+    licence = opened.model.metadata.get("general.license")
+    return {item.name: team.applied(own, item.name, licence.value if licence else None) for item in planned}
+
+
 def publish(
     source: str | Path,
     name: str | None = None,
@@ -137,6 +154,8 @@ def publish(
     chat_format: str | None = None,
     replace_template: bool = False,
     mmproj: bool = False,
+    preset: str | None = None,
+    env: str = "",
     quantization: str | Sequence[str] = "Q5_K_M",
     imatrix: str | None = None,
     overrides: Overrides = NO_OVERRIDES,
@@ -167,6 +186,8 @@ def publish(
         chat_format: the known chat format that a model without chat template was trained with.
         replace_template: use ``chat_format`` even where the model has a chat template with other prompts.
         mmproj: publish the projector of a model that sees with it, in F16.
+        preset: a model of the team's catalogue, or a preset, whose settings and policy hold.
+        env: the environment that it is published for.
         quantization: a mix, such as ``Q5_K_M``, or several.
         imatrix: the path of an importance matrix.
         overrides: exceptions from the mix.
@@ -186,12 +207,15 @@ def publish(
 
     Raises:
         PublishFailed: a smoke test failed.
-        UsageError: an unknown mix or chat format, a chat format that the model contradicts, or a name that Ollama
-            would refuse.
+        PolicyBroken: the model is not as its team's policy wants it.
+        UsageError: an unknown mix, preset or chat format, a chat format that the model contradicts, or a name that
+            Ollama would refuse.
         ModelRefused: the model is damaged or of a kind that is not supported.
         ServerError: the server cannot be reached, or refuses.
         ToolchainError: Docker, the engine or disk space is missing.
     """
+    team = preset_for(Path(source), preset, env) if preset else None
+    chat_format, name = (chat_format or team.chat_format, name or team.name) if team else (chat_format, name)
     opened = open_source(
         Path(source),
         base=base,
@@ -207,6 +231,7 @@ def publish(
     )
     counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
+    modelfiles = plan_modelfiles(opened, planned, parameters, team)
     with contextlib.ExitStack() as stack:
         targets = open_targets(to, image=image, ollama=ollama, gpu=gpu, cpus=cpus, port=port, progress=progress)
         stages = [
@@ -223,22 +248,18 @@ def publish(
         releases = []
         for item in planned:
             started, told = time.monotonic(), _of(item.mix, progress)
-            eyes = f"./{package.PROJECTOR}" if opened.projector else None
-            modelfile = Modelfile(
-                from_=f"./{package.GGUF}",
-                projector=eyes,
-                template=prompting.chosen.template,
-                parameters=as_parameters(parameters),
-            )
+            modelfile = modelfiles[item.name]
+            first = replace(modelfile, template=modelfile.template or prompting.chosen.template)
             built = package.build(
-                item.directory, item.plan, modelfile, projector=opened.projector, threads=threads, progress=told
+                item.directory, item.plan, first, projector=opened.projector, threads=threads, progress=told
             )
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
             untested, undecided = release, bool(stages)
             while undecided:
-                built = package.with_modelfile(built, replace(modelfile, template=prompting.chosen.template))
+                template = modelfile.template or prompting.chosen.template
+                built = package.with_modelfile(built, replace(modelfile, template=template))
                 release = untested
                 for stage in stages:
                     staged = stage.stage(item.name, built.sha256)
@@ -247,7 +268,7 @@ def publish(
                     checks = run_smoke(
                         stage.target,
                         staged,
-                        prompting.trained,
+                        prompted(prompting.trained, modelfile),
                         prompts=prompts,
                         expect=expect,
                         count_tokens=counter,
@@ -259,7 +280,8 @@ def publish(
                     untested = replace(untested, sent=release.sent)
                 undecided = prompting.another(release.checks)
             release = replace(release, template=prompting.facts(release.checks))
-            package.write_release(built, item.plan, **opened.told, **_facts(item, inputs, parameters, release, targets))
+            facts = _facts(item, inputs, _origins(modelfile, parameters, preset), release, targets)
+            package.write_release(built, item.plan, **opened.told, **facts)
             releases.append(replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)
@@ -290,6 +312,19 @@ def _protected(opened: Source) -> Model:
         return model
     guarded = Value(GGUFValueType.STRING, protect(template))
     return Model(model.metadata | {CHAT_TEMPLATE: guarded}, model.tensors)
+
+
+def _origins(modelfile: Modelfile, brought: Sequence[Chosen], preset: str | None) -> list[Chosen]:
+    """The parameters of a Modelfile with their origins: where the model does not bring them, the preset."""
+    if preset is None:
+        return list(brought)
+    known = {(one.name, str(one.value)): one for one in brought}
+    told = [
+        (name, single)
+        for name, value in modelfile.parameters.items()
+        for single in (value if isinstance(value, list) else [value])
+    ]
+    return [known.get((name, str(value))) or Chosen(name, value, f"preset {preset}") for name, value in told]
 
 
 def _facts(

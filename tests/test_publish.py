@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import ollamaq
 from ollamaq.chat.conversations import Conversation
@@ -15,11 +16,15 @@ from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.selection import claims_of_go, claims_of_jinja
 from ollamaq.checkpoint import open_checkpoint
+from ollamaq.cli import app
 from ollamaq.errors import ModelRefused, ServerError, UsageError
 from ollamaq.gguf.reader import read_gguf
+from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.parser import parse
 from ollamaq.quantize import Overrides
 from ollamaq.servers.target import Reply
+from ollamaq.team.policy import PolicyBroken
+from ollamaq.team.preset import prompted
 
 publishing = importlib.import_module("ollamaq.publish")  # the attribute of that name is the function
 
@@ -313,3 +318,70 @@ def test_a_package_for_an_older_ollama_is_asked_for_by_its_version(checkpoint, t
     told = json.loads((tmp_path / "old" / "release.json").read_text())
     assert {"name": "temperature", "value": 0.2, "origin": "generation_config.json"} in told["parameter_origins"]
     assert {"name": "stop", "value": "<|im_end|>", "origin": "chat template"} in told["parameter_origins"]
+
+
+TEAM = """
+[policy]
+require = ["system", "license"]
+[policy.ranges]
+temperature = [0, 1]
+[presets.house]
+name = "acme/{{ model }}:{{ env }}"
+system = "You are {{ model }}."
+license = "MIT"
+parameters = { temperature = 0.5, stop = ["User:"] }
+messages = [{ role = "user", content = "Hi" }, { role = "assistant", content = "Hello." }]
+[presets.house.environments.prod.parameters]
+num_ctx = 2048
+"""
+HELLO = (("user", "Hi"), ("assistant", "Hello."))
+
+
+@pytest.fixture
+def team(tmp_path, monkeypatch):
+    (tmp_path / "ollamaq.toml").write_text(TEAM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OLLAMAQ_PRESETS", raising=False)
+    return tmp_path / "ollamaq.toml"
+
+
+def test_a_preset_is_what_is_published_over_what_the_model_brings(checkpoint, target, team):
+    created, create = [], target.create
+    target.create = lambda *arguments: created.append(arguments[3]) or create(*arguments)
+    target.chat_format = prompted(target.chat_format, Modelfile("x", system="You are tiny.", messages=HELLO))
+    (release,) = ollamaq.publish(checkpoint, preset="house", env="prod")
+    (modelfile,) = created
+    assert release.name == "acme/tiny:prod"
+    assert modelfile == Modelfile(
+        "./model.gguf",
+        system="You are tiny.",
+        parameters={"num_ctx": 2048, "stop": ["<|im_end|>", "User:"], "temperature": 0.5, "top_p": 0.9},
+        licenses=("MIT",),
+        messages=HELLO,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("temperature = 0.5", "temperature = 1.5", "temperature is 1.5, not between 0 and 1"),
+        ("temperature = 0.5", "seed = 1", "parameters.temperature is 1.2, not between 0 and 1"),
+        ('license = "MIT"', "", "it has no license"),
+        ('"license"]', '"license"]\ntags = ["q*"]', r"the tag 'prod' is like none of q\*"),
+    ],
+)
+def test_a_model_that_breaks_its_teams_policy_is_not_published(old, new, said, tiny_checkpoint, target, team):
+    team.write_text(TEAM.replace(old, new))
+    checkpoint = tiny_checkpoint("hot", generation_config={"temperature": 1.2})
+    with pytest.raises(PolicyBroken, match=said):
+        ollamaq.publish(checkpoint, preset="house", env="prod")
+    assert not target.models
+    assert not list(team.parent.glob("*-Q5_K_M"))
+    arguments = ["publish", str(checkpoint), "--preset", "house", "--env", "prod", "--dry-run"]
+    assert CliRunner().invoke(app, arguments).exit_code == 1
+
+
+def test_a_policy_holds_for_the_name_that_is_given(checkpoint, target, team):
+    team.write_text(TEAM.replace('"license"]', '"license"]\nnames = ["acme/*"]'))
+    with pytest.raises(PolicyBroken, match="the name 'bot' is like none of"):
+        ollamaq.publish(checkpoint, "bot", preset="house", env="prod")

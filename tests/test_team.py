@@ -165,3 +165,33 @@ def test_a_policy_holds_for_what_a_chat_format_brings_along(team):
 def test_an_unknown_chat_format_is_refused_where_it_is_said(team):
     with pytest.raises(UsageError, match=r"presets.base.chat_format is 'kimi'; did you mean"):
         team(CHAT_FORMAT.replace("kimi-k2", "kimi"))
+
+
+PLACES = ("model", "repository", "vendor", "given", "package")
+
+
+@pytest.mark.parametrize("first", PLACES)
+def test_presets_are_looked_for_in_order(first, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "acme_presets"
+    metadata = tmp_path / "site" / "acme_presets-1.dist-info"
+    for directory in (package, metadata):
+        directory.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-presets\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[ollamaq.presets]\nacme = acme_presets\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("OLLAMAQ_PRESETS", str(tmp_path / "given"))
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "ollamaq.toml").write_text('shared = ["vendor"]\n')
+    folders = {
+        "model": tmp_path / "model" / "presets",
+        "repository": tmp_path / "repository" / "presets",
+        "vendor": tmp_path / "repository" / "vendor",
+        "given": tmp_path / "given",
+        "package": package,
+    }
+    for name in PLACES[PLACES.index(first) :]:
+        folders[name].mkdir(parents=True, exist_ok=True)
+        (folders[name] / "base.toml").write_text(f'license = "{name}"\n')
+    found = find_team(tmp_path / "repository", model=tmp_path / "model")
+    assert found.preset("base").data["license"] == first

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ollamaq.cli.config import config, default_map
 from ollamaq.cli.convert import convert
 from ollamaq.cli.doctor import doctor
 from ollamaq.cli.gguf import gguf
 from ollamaq.cli.inspect import inspect
 from ollamaq.cli.modelfile import modelfile
+from ollamaq.cli.output import command
 from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
 from ollamaq.cli.quantize import quantize
@@ -26,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, rollback, plan, quantize, convert, inspect, doctor):
+for run in (publish, rollback, plan, quantize, convert, inspect, config, doctor):
     app.command()(run)
 app.add_typer(smoke, name="smoke")
 app.add_typer(gguf, name="gguf")
@@ -41,12 +43,15 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
+@command
 def ollamaq(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Publish a fine-tuned model to Ollama."""
+    context.default_map = default_map(context)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ollamaq.chat.parameters import chosen_parameters
 from ollamaq.cli.options import (
     Adapters,
     AllowRequantize,
@@ -38,12 +39,14 @@ from ollamaq.cli.options import (
 )
 from ollamaq.cli.output import Output, command, described, failure, size, table
 from ollamaq.cli.quantize import tensor_types
-from ollamaq.publish import PROJECTOR_OUTTYPE, Planned, PublishFailed, Release, plan_releases
+from ollamaq.errors import UsageError
+from ollamaq.publish import PROJECTOR_OUTTYPE, Planned, PublishFailed, Release, plan_modelfiles, plan_releases
 from ollamaq.publish import publish as run_publish
 from ollamaq.quantize import Overrides, read_imatrix
 from ollamaq.servers import DEFAULT_IMAGE
 from ollamaq.smoke import CheckResult
 from ollamaq.source import Source, open_source
+from ollamaq.team.preset import preset_for
 
 MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[yellow]not checked[/]"}
 
@@ -59,7 +62,9 @@ def publish(
     ] = None,
     q: Annotated[
         list[str] | None,
-        typer.Option("--q", "-q", help="The mix; repeat it to publish several.", show_default="Q5_K_M"),
+        typer.Option(
+            "--q", "-q", envvar="OLLAMAQ_Q", help="The mix; repeat it to publish several.", show_default="Q5_K_M"
+        ),
     ] = None,
     imatrix: ImatrixFile = None,
     tensor_type: TensorType = None,
@@ -85,6 +90,18 @@ def publish(
     chat_format: ChatFormat = None,
     replace_template: ReplaceTemplate = False,
     mmproj: Mmproj = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            envvar="OLLAMAQ_PRESET",
+            help="A model of ollamaq.toml, or a preset, whose settings and policy hold.",
+            show_default=False,
+        ),
+    ] = None,
+    env: Annotated[
+        str, typer.Option("--env", envvar="OLLAMAQ_ENV", help="With --preset: the environment.", show_default=False)
+    ] = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -92,7 +109,11 @@ def publish(
     out = Output(as_json=as_json, quiet=quiet)
     mixes = q or ["Q5_K_M"]
     overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
+    if env and not preset:
+        raise UsageError("--env without --preset", next_step="name the preset whose environment it is")
     if dry_run:
+        team = preset_for(source, preset, env) if preset else None
+        chat_format, name = (chat_format or team.chat_format, name or team.name) if team else (chat_format, name)
         opened = open_source(
             source,
             base=base,
@@ -103,6 +124,8 @@ def publish(
         )
         weights = read_imatrix(imatrix) if imatrix else None
         planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
+        parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
+        plan_modelfiles(opened, planned, parameters, team)  # which a policy may refuse
         _say_plan(out, opened, planned, to)
         return
     try:
@@ -115,6 +138,8 @@ def publish(
                 chat_format=chat_format,
                 replace_template=replace_template,
                 mmproj=mmproj,
+                preset=preset,
+                env=env,
                 quantization=mixes,
                 imatrix=imatrix,
                 overrides=overrides,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ollamaq.modelfile.parameters import OPTIONS, read_parameter
-from ollamaq.modelfile.parser import Document, ModelfileError, parse
+from ollamaq.modelfile.parser import Document
+from ollamaq.modelfile.shown import as_printed, go_value, lines
 
 Meaning = dict[str, list[str]]
 """``FROM``, ``PARAMETER stop``, … with their values: several where all of them count, otherwise the one that does."""
 
 _REPEATED = ("FROM", "DRAFT", "PARAMETER stop")
-_PARAMETER = re.compile(r"(\w+)[ ]+(.+)")
-_GO_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,14 @@ def server_meaning(shown: Mapping[str, Any]) -> Meaning:
             found[keyword] = [value]
     if isinstance(requires := shown.get("requires"), str) and requires:
         found["REQUIRES"] = [requires]
-    for line in str(shown.get("parameters") or "").splitlines():
-        if match := _PARAMETER.fullmatch(line.strip()):
-            found.setdefault(f"PARAMETER {match[1]}", []).append(_go_value(match[1], match[2].strip()))
+    for name, text in lines(shown):
+        value = go_value(name, text)
+        found.setdefault(f"PARAMETER {name}", []).append(text if value is None else _plain(value))
     messages = shown.get("messages")
     if isinstance(messages, list):
         told = [message for message in messages if isinstance(message, dict)]
         found["MESSAGE"] = [f"{message.get('role')}: {message.get('content', '')}" for message in told]
-    try:
-        commands = parse(str(shown.get("modelfile") or "")).commands
-    except ModelfileError:  # it prints values that do not read back
-        commands = ()
-    found |= {command.keyword: [command.value] for command in commands if command.keyword in ("RENDERER", "PARSER")}
+    found |= {key: [value] for key, value in as_printed(shown).items() if key in ("RENDERER", "PARSER")}
     return _joined({key: values for key, values in found.items() if values})
 
 
@@ -109,14 +102,3 @@ def _plain(value: str | int | float | bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.7g}" if isinstance(value, float) else str(value)
-
-
-def _go_value(name: str, text: str) -> str:
-    if _GO_STRING.fullmatch(text):
-        try:
-            return str(ast.literal_eval(text))
-        except (SyntaxError, ValueError):
-            return text
-    option = OPTIONS.get(name)
-    read = read_parameter(option.type, text) if option else None
-    return _plain(read) if read is not None else text

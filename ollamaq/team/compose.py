@@ -21,7 +21,7 @@ from ollamaq.modelfile.words import did_you_mean
 from ollamaq.ollama.names import parse_name
 from ollamaq.team.files import CATALOGUE, inside, read_text
 from ollamaq.team.merge import Merged, Setting, merge
-from ollamaq.team.places import Table, Team, find_team
+from ollamaq.team.places import Table, Team
 from ollamaq.team.policy import PolicyBroken, broken
 
 OUTPUT = "modelfiles/{% if env %}{{ env }}/{% endif %}{{ model }}.Modelfile"
@@ -64,37 +64,39 @@ def compose(team: Team, table: Table, env: str = "") -> Composed:
         UsageError: a preset, a file or an environment is missing, a path leaves its directory, or a template fails.
         PolicyBroken: the model is not as a policy wants it.
     """
-    return _composed(team, table, env, None)
+    composed = filled(team, merge(team, table, env))
+    if LIKE_A_PATH.match(composed.modelfile.from_):
+        _check_from(composed.modelfile.from_, composed.merged.settings["from"], composed.output)
+    hold(composed, composed.name)
+    return composed
 
 
-def compose_for(source: Path, preset: str, env: str = "", name: str | None = None) -> Composed:
-    """What publishing ``source`` with a model of the catalogue, or a preset, comes to; ``name`` is what it will be
-    called, if that is not what the preset says.
+def hold(composed: Composed, name: str | None) -> None:
+    """See that a model is as the policies want it; ``name`` is what it is called on servers, if that is known.
 
     Raises:
-        UsageError: there is no such preset; else as `compose`.
-        PolicyBroken: the model is not as a policy wants it.
+        PolicyBroken: it is not.
     """
-    team = find_team(model=source)
-    return _composed(team, team.models.get(preset) or team.preset(preset), env, name)
+    if rules := broken(composed.merged, name):
+        raise PolicyBroken(composed.label, rules)
 
 
-def _composed(team: Team, table: Table, env: str, called: str | None) -> Composed:
-    merged = merge(team, table, env)
+def filled(team: Team, merged: Merged) -> Composed:
+    """What the presets of a model come to, held to no policy yet.
+
+    Raises:
+        UsageError: a file is missing, a path leaves its directory, a name is none, or a template fails.
+    """
     fill = _Filler(merged)
-    name = called or fill.text("name", table.name if table.key.startswith("models.") else None)
+    name = fill.text("name", merged.name if merged.chain[-1].model else None)
     if name is not None:
         _checked_name(name, merged.settings.get("name"))
-    output = _output(team, fill)
-    from_ = fill.text("from") or ""
-    if LIKE_A_PATH.match(from_):
-        _check_from(from_, merged.settings["from"], output)
     chat_format = fill.plain("chat_format")
     parameters = {key: setting.value for key, setting in merged.inside("parameters").items()}
     licence = (fill.plain("license"), fill.file("license_file"))
     messages = merged.settings.get("messages")
     modelfile = Modelfile(
-        from_=from_,
+        from_=fill.text("from") or "",
         template=find_format(chat_format).go if chat_format else fill.file("template_file"),
         system=fill.text("system") or fill.filled("system_file", fill.file("system_file")),
         parameters={key: parameters[key] for key in CURRENT if key in parameters},
@@ -109,10 +111,7 @@ def _composed(team: Team, table: Table, env: str, called: str | None) -> Compose
         parser=fill.plain("parser"),
         requires=fill.plain("requires"),
     )
-    composed = Composed(merged, modelfile, name, output)
-    if rules := broken(merged, name):
-        raise PolicyBroken(composed.label, rules)
-    return composed
+    return Composed(merged, modelfile, name, _output(team, fill))
 
 
 def _output(team: Team, fill: _Filler) -> Path | None:
@@ -189,7 +188,7 @@ class _Filler:
         return self(setting.value, setting.origin) if setting else default
 
     def filled(self, key: str, template: str | None) -> str | None:
-        return None if template is None else self(template, self.merged.settings[key].origin)
+        return None if template is None else self(template, self.merged.settings[key].origin).strip()
 
     def file(self, key: str) -> str | None:
         """The text of the file that a setting names, without blanks at its ends."""

@@ -10,6 +10,8 @@ from ollamaq.errors import UsageError
 from ollamaq.team.schema import check
 
 CATALOGUE = "ollamaq.toml"
+PYPROJECT, SECTION = "pyproject.toml", "tool.ollamaq"
+"""Where a catalogue may stand instead, and the table that it is there."""
 MAX_BYTES = 1 << 20
 
 
@@ -48,17 +50,67 @@ def read_text(path: Path, said: str = "") -> str:
         raise UsageError(f"{named} is not UTF-8 at byte {error.start}", next_step="save it as UTF-8") from error
 
 
-def read_toml(path: Path, schema: str) -> dict[str, Any]:
-    """A TOML file, of one of the schemas.
+def catalogue_in(directory: Path) -> Path | None:
+    """The file of a directory that holds a catalogue, if one does.
+
+    Raises:
+        UsageError: its ``pyproject.toml`` cannot be read, or is not TOML.
+    """
+    if (directory / CATALOGUE).is_file():
+        return directory / CATALOGUE
+    project = directory / PYPROJECT
+    return project if project.is_file() and _section(_toml(project)) is not None else None
+
+
+def find_catalogue(start: Path) -> Path | None:
+    """The file of the catalogue in ``start`` or above it; the way up ends at the root of a Git repository."""
+    for directory in (start, *start.parents):
+        if found := catalogue_in(directory):
+            return found
+        if (directory / ".git").exists():
+            break
+    return None
+
+
+def read_catalogue(path: Path) -> dict[str, Any]:
+    """The catalogue in a file.
 
     Raises:
         UsageError: it cannot be read, is not TOML, or says something that the schema does not know.
     """
+    data, key = _toml(path), section(path)
+    if key:
+        data = _section(data) or {}
+    check(data, "ollamaq", str(path), key)
+    return data
+
+
+def section(path: Path) -> str:
+    """The key of the catalogue in its file: empty where it is the whole file."""
+    return SECTION if path.name == PYPROJECT else ""
+
+
+def read_preset(path: Path) -> dict[str, Any]:
+    """A preset in a file of its own.
+
+    Raises:
+        UsageError: it cannot be read, is not TOML, or says something that the schema does not know.
+    """
+    data = _toml(path)
+    check(data, "preset", str(path))
+    return data
+
+
+def _section(data: dict[str, Any]) -> dict[str, Any] | None:
+    tool = data.get("tool")
+    found = tool.get("ollamaq") if isinstance(tool, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _toml(path: Path) -> dict[str, Any]:
     text = read_text(path).replace("\r\n", "\n")
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(f"{path} is not TOML: {why}", next_step="see https://toml.io") from error
-    check(data, schema, str(path))
-    return data

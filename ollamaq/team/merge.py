@@ -9,6 +9,7 @@ from typing import Any
 from ollamaq.chat.known import find_format
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.words import did_you_mean
+from ollamaq.team.files import section
 from ollamaq.team.places import Table, Team
 
 LONGEST = 20
@@ -26,11 +27,12 @@ INSTEAD = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A value, and the table that says it, at ``key``."""
+    """A value, and the table that says it, at ``key``; or, where it is ``implied``, the chat format named there."""
 
     value: Any
     table: Table
     key: str
+    implied: bool = False
 
     @property
     def origin(self) -> str:
@@ -77,7 +79,9 @@ def merge(team: Team, table: Table, env: str = "") -> Merged:
     if said := settings.get("chat_format"):
         known = find_format(said.value)
         for name, value in {**known.parameters, "stop": list(known.stops)}.items():
-            settings.setdefault(f"parameters.{name}", Setting(value, said.table, f"{said.key} (its {name})"))
+            settings.setdefault(
+                f"parameters.{name}", Setting(value, said.table, f"{said.key} (its {name})", implied=True)
+            )
     return Merged(table.name, env, settings, tuple(policies), tuple(chain))
 
 
@@ -123,7 +127,9 @@ def _check_environment(team: Team, chain: list[Table], env: str) -> None:
 def _catalogue_policy(team: Team) -> Setting:
     assert team.root
     assert team.file
-    return Setting(team.catalogue["policy"], Table("", team.catalogue, team.file, team.root), "policy")
+    return Setting(
+        team.catalogue["policy"], Table("", team.catalogue, team.file, team.root, section(team.file)), "policy"
+    )
 
 
 def _layers(part: Table, env: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.words import did_you_mean
-from ollamaq.team.files import CATALOGUE, inside, read_toml
+from ollamaq.team.files import CATALOGUE, catalogue_in, find_catalogue, inside, read_catalogue, read_preset, section
 
 SHARED = "OLLAMAQ_PRESETS"
 """Environment variable: directories with presets, separated as in PATH."""
@@ -25,13 +25,14 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 @dataclass(frozen=True)
 class Table:
-    """A preset or a model as it is written: ``data`` at ``key`` of ``file``; its paths stay within ``root``."""
+    """A preset, or a ``model``, as it is written: ``data`` at ``key`` of ``file``; its paths stay within ``root``."""
 
     name: str
     data: dict[str, Any]
     file: Path
     root: Path
     key: str = ""
+    model: bool = False
 
     def where(self, key: str) -> str:
         """A key of it, for people."""
@@ -40,12 +41,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere presets are: in ``folder``, a file each, and in ``catalogue``; their paths stay within ``root``."""
+    """Somewhere presets are: in ``folder``, a file each, and in the ``catalogue`` of ``file``; their paths stay within
+    ``root``.
+    """
 
     label: str
     root: Path
     folder: Path
     catalogue: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     def names(self) -> list[str]:
         files = [path.stem for path in self.folder.glob("*.toml") if path.name != CATALOGUE]
@@ -60,12 +64,11 @@ class Place:
         path = self.folder / f"{name}.toml"
         written = self.catalogue.get("presets", {}).get(name)
         if not os.path.lexists(path):
-            key = f"presets.{name}"
-            return None if written is None else Table(name, written, self.root / CATALOGUE, self.root, key)
+            return _table(self.root, self.file, "presets", name, written) if self.file and written is not None else None
         if written is not None:
-            raise UsageError(f"{self.root / CATALOGUE} has a preset {name}, and so has {path}", next_step="remove one")
+            raise UsageError(f"{self.file} has a preset {name}, and so has {path}", next_step="remove one")
         inside(self.root, self.folder, path.name, f"preset {name}")
-        return Table(name, read_toml(path, "preset"), path, self.root)
+        return Table(name, read_preset(path), path, self.root)
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,14 @@ class Team:
     places: tuple[Place, ...]
     root: Path | None = None
     catalogue: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def file(self) -> Path | None:
-        return self.root / CATALOGUE if self.root else None
+    file: Path | None = None
 
     @property
     def models(self) -> dict[str, Table]:
-        if not self.root:
+        if not (self.root and self.file):
             return {}
         written = self.catalogue.get("models", {}).items()
-        return {name: Table(name, table, self.root / CATALOGUE, self.root, f"models.{name}") for name, table in written}
+        return {name: _table(self.root, self.file, "models", name, data) for name, data in written}
 
     @property
     def environments(self) -> list[str]:
@@ -134,31 +134,31 @@ def find_team(start: Path = Path(), model: Path | None = None) -> Team:
     Raises:
         UsageError: a file cannot be read, or is not as its schema says.
     """
-    root = _upwards(start.absolute())
-    catalogue = read_toml(root / CATALOGUE, "ollamaq") if root else {}
+    found = find_catalogue(start.absolute())
+    root = start / os.path.relpath(found.parent, start.absolute()) if found else None
+    file = root / found.name if root and found else None
+    catalogue = read_catalogue(file) if file else {}
     places = []
     if model and model.is_dir() and not (root and model.resolve() == root.resolve()):
-        own = read_toml(model / CATALOGUE, "ollamaq") if (model / CATALOGUE).is_file() else {}
-        places.append(Place("the model's directory", model, model / "presets", own))
-    if root:
-        root = start / os.path.relpath(root, start.absolute())
-        places.append(Place("the repository", root, root / "presets", catalogue))
+        own = catalogue_in(model)
+        places.append(Place("the model's directory", model, model / "presets", read_catalogue(own) if own else {}, own))
+    if root and file:
+        places.append(Place("the repository", root, root / "presets", catalogue, file))
         for i, path in enumerate(catalogue.get("shared", ())):
-            inside(root, root, path, f"{root / CATALOGUE}: shared[{i}]")
+            inside(root, root, path, f"{file}: {_key(file, f'shared[{i}]')}")
             places.append(Place("shared", root / path, root / path))
     given = [Path(path).expanduser() for path in os.environ.get(SHARED, "").split(os.pathsep) if path]
     places += [Place(SHARED, path, path) for path in given]
     places += [Place(f"package {name}", path, path) for name, path in _packages()]
-    return Team(tuple(places), root, catalogue)
+    return Team(tuple(places), root, catalogue, file)
 
 
-def _upwards(start: Path) -> Path | None:
-    for directory in (start, *start.parents):
-        if (directory / CATALOGUE).is_file():
-            return directory
-        if (directory / ".git").exists():
-            break
-    return None
+def _table(root: Path, file: Path, kind: str, name: str, data: dict[str, Any]) -> Table:
+    return Table(name, data, file, root, _key(file, f"{kind}.{name}"), model=kind == "models")
+
+
+def _key(file: Path, key: str) -> str:
+    return f"{section(file)}.{key}".lstrip(".")
 
 
 def _packages() -> Iterator[tuple[str, Path]]:

@@ -117,8 +117,22 @@ _DEFINITIONS: dict[str, Schema] = {
     "settings": _table(_POLICED, "what a model is made with"),
     "preset": _table(_PRESET, "a preset, or a model: settings that may build on a preset"),
 }
+_DEFAULTS = _table(
+    {
+        "to": _text("--to: auto, an Ollama server's address, container, store or file"),
+        "q": _list(_TEXT, "--q: the mixes that are published"),
+        "preset": _text("--preset"),
+        "env": _text("--env, with a preset"),
+        "image": _text("--image, with --to container"),
+        "threads": {"type": "integer", "description": "--threads"},
+        "max_memory": _text("--max-memory, such as 512M"),
+        "ollama": _text("--ollama: the version that Modelfiles are for"),
+    },
+    "what options are where neither the command line nor OLLAMAQ_… says it",
+)
 _CATALOGUE = _table(
     {
+        "defaults": _DEFAULTS,
         "environments": _list(_TEXT, "where models go, such as staging and prod; each gets its own Modelfiles"),
         "output": _text("where Modelfiles are written, for models that do not say it; a Jinja template"),
         "shared": _list(_TEXT, "directories below this one, such as Git submodules, that hold presets"),
@@ -137,17 +151,17 @@ SCHEMAS: dict[str, Schema] = {
         "definitions": _DEFINITIONS,
     },
 }
-"""By the names of the files in ``schemas/``."""
+"""By the names of the files in ``docs/schemas/``."""
 
 
-def check(data: dict[str, Any], schema: str, file: str) -> None:
-    """See that a file's content is as one of `SCHEMAS` says.
+def check(data: dict[str, Any], schema: str, file: str, key: str = "") -> None:
+    """See that a file's content, or what stands in it at ``key``, is as one of `SCHEMAS` says.
 
     Raises:
         UsageError: it is not; names the file and the key.
     """
-    for key, message, step in problems(data, SCHEMAS[schema], ""):
-        raise UsageError(f"{file}: {key or 'it'} {message}", next_step=step)
+    for place, message, step in problems(data, SCHEMAS[schema], key):
+        raise UsageError(f"{file}: {place or 'it'} {message}", next_step=step)
 
 
 def problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
