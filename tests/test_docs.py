@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("page", ["families", "chat-formats", "derived-templates", "faults"])
+@pytest.mark.parametrize("page", ["families", "chat-formats", "derived-templates", "faults", "tokenizers"])
 def test_a_page_is_up_to_date(page):
     script = ROOT / "docs" / f"make_{page.replace('-', '_')}.py"
     made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
