@@ -41,6 +41,7 @@ class Prompting:
             known=opened.chat_format,
             architecture=str(architecture.value) if architecture else "",
         )
+        self._renders_go = all(target.engine == "Ollama" for target in targets)
         self.chosen = next(self._candidates)
         self.passed_over: list[tuple[Strategy, str]] = []
 
@@ -49,7 +50,7 @@ class Prompting:
         wrong = next(
             (check for check in checks if check.ok is False and check.name.partition("@")[0] in DECISIVE), None
         )
-        better = next(self._candidates, None) if wrong else None
+        better = next(self._candidates, None) if wrong and self._renders_go else None
         if not wrong or not better:
             return False
         self.passed_over.append((self.chosen, wrong.detail))

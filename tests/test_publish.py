@@ -296,6 +296,14 @@ def test_a_server_that_renders_the_chat_template_otherwise_gets_a_proved_templat
     assert "no system message: differs at character" in told["passed_over"][0]["because"]
 
 
+def test_an_engine_that_knows_no_templates_in_go_is_given_none(checkpoint, rendering, tmp_path):
+    target = rendering("1", ChatFormat("{% for m in messages %}{{ m.content }}{% endfor %}"))
+    target.engine = "xllamacpp"
+    with pytest.raises(publishing.PublishFailed, match="prompt"):
+        ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert target.tried == [None]
+
+
 def test_the_next_mix_begins_with_what_the_first_one_found(checkpoint, rendering, tmp_path):
     target = rendering("0.34.2", ChatFormat("{% for m in messages %}{{ m.content }}{% endfor %}"))
     ollamaq.publish(checkpoint, "bot", quantization=["Q8_0", "F16"], output=tmp_path / "out")
