@@ -91,10 +91,10 @@ SOURCES: dict[str, tuple[str, ...]] = {
 """By source: the tests, of each file, that show it is read rightly."""
 QUANTIZED = """
 ## Quantized checkpoints
-What is not in this table is refused by its name (torchao, hqq, aqlm, exl2, …). What is kept without loss is in
+What is not in this table is refused by its name (hqq, aqlm, exl2, …). What is kept without loss is in
 [quantized-checkpoints.md](quantized-checkpoints.md).
 
-| `quant_method` | goldens of the converter | value by value, against the scheme's formula |
+| `quant_method` | goldens of the converter | value by value, against the scheme's formula or library |
 |---|---|---|
 """
 FORMULAS = {
@@ -105,6 +105,7 @@ FORMULAS = {
     "gptq": "test_quantized: three_bits_of_gptq_cross_words",
     "mlx": "test_quantized: affine_groups_of_mlx, a_layer_of_mlx_may_have_bits_of_its_own",
     "modelopt": "test_quantized: four_bit_floats",
+    "torchao": "test_quantized: integers_of_torchao",
     "mxfp4": "test_experts: mxfp4_weights_keep_their_values",
 }
 

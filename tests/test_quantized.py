@@ -21,7 +21,7 @@ from ollamaq.convert import convert
 from ollamaq.errors import ModelRefused
 from ollamaq.quantize import kernels
 from ollamaq.quantize.dequantize import dequantize
-from ollamaq.tensors import to_float32
+from ollamaq.tensors import to_bf16, to_float32
 
 GOLDENS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "quantized.json.gz").read_bytes()))
 NUMPY = {"I32": np.int32, "I64": np.int64, "U8": np.uint8, "F32": np.float32, "F16": np.float16, "I8": np.int8}
@@ -211,6 +211,21 @@ def test_awq_for_vectors(open_quantized):
     assert values_of(tensor).tolist() == np.array(expected, np.float32).tolist()
 
 
+TORCHAO = json.loads(gzip.decompress((Path(__file__).parent / "data" / "torchao.json.gz").read_bytes()))
+"""What torchao 0.18 saved of weights in BF16, as safetensors, and what it made of them itself."""
+
+
+@pytest.mark.parametrize("kind", TORCHAO)
+def test_integers_of_torchao(kind, open_quantized):
+    stored = {
+        name: (dtype, shape, bytes.fromhex(data)) for name, (dtype, shape, data) in TORCHAO[kind]["stored"].items()
+    }
+    (tensor,) = open_quantized(stored, quant_method="torchao").values()
+    assert tensor.name == "0.weight"
+    ours = to_bf16(values_of(tensor))  # scales in float32 give finer weights than torchao's own
+    assert ours.tobytes().hex() == TORCHAO[kind]["weight"][2]
+
+
 E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6]
 
 
@@ -346,6 +361,21 @@ HOSTILE = {
         {"quant_method": "bitsandbytes"},
         "they are damaged",
     ),
+    "a packed layout of torchao": (
+        {"w._weight_qdata": array("I8", random(4, 4)), "w._weight_scale_and_zero": array("F16", [1.0])},
+        {"quant_method": "torchao"},
+        "w._weight_scale_and_zero belongs to a layout that cannot be read",
+    ),
+    "codes of torchao in words": (
+        {"w._weight_qdata": array("I32", random(4, 4)), "w._weight_scale": array("F16", [[1.0]] * 4)},
+        {"quant_method": "torchao"},
+        "w._weight_qdata holds no 8-bit rows",
+    ),
+    "scales of torchao for other rows": (
+        {"w._weight_qdata": array("I8", random(4, 4)), "w._weight_scale": array("F16", [[1.0]] * 3)},
+        {"quant_method": "torchao"},
+        r"w._weight_scale has the shape \[3, 1\]",
+    ),
     "groups that differ": (
         {},
         {
@@ -369,7 +399,7 @@ def test_what_does_not_fit_is_one_sentence(hostile, open_quantized):
 
 
 @pytest.mark.parametrize(
-    "scheme", ["torchao", "hqq", "aqlm", "exl2", "exl3", "eetq", "quanto", "vptq", "higgs", "spqr", "fbgemm_fp8"]
+    "scheme", ["hqq", "aqlm", "exl2", "exl3", "eetq", "quanto", "vptq", "higgs", "spqr", "fbgemm_fp8"]
 )
 def test_a_scheme_that_cannot_be_read_is_named_with_those_that_can(scheme, open_quantized):
     with pytest.raises(

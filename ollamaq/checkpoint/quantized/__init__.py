@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ollamaq.checkpoint.quantized import awq, bitnet, bitsandbytes, compressed_tensors, float8, gptq, mlx, modelopt
+from ollamaq.checkpoint.quantized import (
+    awq,
+    bitnet,
+    bitsandbytes,
+    compressed_tensors,
+    float8,
+    gptq,
+    mlx,
+    modelopt,
+    torchao,
+)
 from ollamaq.checkpoint.quantized.parts import Damaged, Kept, Settings, Tensors
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
@@ -41,6 +51,7 @@ SCHEMES = {
     "gptq": Scheme(gptq.restored, gptq.described),
     "mlx": Scheme(mlx.restored, mlx.described),
     "modelopt": Scheme(modelopt.restored, modelopt.described, modelopt.kept),
+    "torchao": Scheme(torchao.restored, torchao.described),
     "mxfp4": Scheme(lambda tensors, settings: dict(tensors), lambda settings: "experts in MXFP4, kept as they are"),
 }
 
