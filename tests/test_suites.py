@@ -74,8 +74,11 @@ TIME = ToolCall("time", {})
         ("", Target("Paris."), Target("<s>Paris")),
         ("", Target("ho ho ho, Paris!"), Target("Well. " + "I am Paris. " * 9)),
         ("", Target("a\n----------------\nb"), Target("Paris", done_reason="length")),
+        ("", Target("I am. " * 7 + "Paris."), Target("It is so that the city of Paris is large. " * 4)),
         ("stops = false", Target("Paris", done_reason="length"), Target("")),
         ("refuses = true", Target("I'm sorry, but I cannot help."), Target("Sure: Paris.")),
+        ("refuses = true", Target("I’m sorry, but I can’t help."), Target("Sure. " * 60 + "You can't miss it.")),
+        ("thinking = false", Target("Paris."), Target("<think>Hm.</think>Paris.")),
         ("refuses = false", Target("Sure: Paris."), Target("I am unable to say.")),
         ("thinking = true", Target("Paris.", thinking="Hm."), Target("Paris.")),
         ("thinking = false", Target("Paris."), Target("Paris.", thinking="Hm.")),
@@ -128,6 +131,27 @@ def test_a_check_passes_and_fails_on_what_it_is_for(outcome, said, good, bad):
     assert len(result.detail) < 800
 
 
+def test_a_result_tells_its_case_attempts_and_measurements(outcome):
+    said = "attempts = 4\npass_rate = 0.5\ncontains = 'paris'\nmemory = '4GB'\n"
+    result = outcome(CASE + said + "speed = { reference = 'slow', tokens_per_second = 1 }", Target("Paris", "London"))
+    assert (result.name, result.case, result.ok) == ("a", "a", True)
+    assert (result.attempts, result.passed, result.pass_rate) == (4, 2, 0.5)
+    assert result.measured == {
+        "tokens_per_second": 20.0,
+        "first_token_seconds": 0.1,
+        "relative_tokens_per_second": 2.0,
+        "relative_first_token": 1.0,
+        "memory_bytes": 3 * 10**9,
+    }
+
+
+def test_speed_is_measured_on_prompts_that_no_server_has_kept(outcome):
+    target = Target()
+    outcome(CASE + "speed = { reference = 'slow' }", target)
+    measured = [messages[0]["content"] for _, messages, _, _ in target.asked[1:]]
+    assert len(set(measured)) == len(measured) == 8
+
+
 def test_embeddings_have_their_length_and_similarity(outcome):
     case = '[[case]]\nname = "a"\nembed = ["cat", "dog"]\n'
     assert outcome(case + "dimension = 3\nsimilarity = [0.7, 0.8]").ok
@@ -143,14 +167,14 @@ def test_a_needle_is_looked_for_in_a_text_as_long_as_said(outcome):
     _, messages, options, _ = target.asked[-1]
     assert WORD in messages[0]["content"]
     assert 900 < len(messages[0]["content"].split()) < 1020
-    assert options["num_ctx"] > 1000
+    assert "num_ctx" not in options
     assert outcome('[[case]]\nname = "a"\nneedle = { tokens = 1000 }', Target("no idea")).ok is False
 
 
-def test_a_text_that_the_server_cuts_is_no_proof(outcome):
+def test_a_text_that_the_server_cuts_fails(outcome):
     result = outcome('[[case]]\nname = "a"\nneedle = { tokens = 10000 }', Target(WORD, context=4096))
     assert (result.ok, result.detail) == (
-        None,
+        False,
         "the server handed the model 4096 tokens of 10000: its context is shorter",
     )
 

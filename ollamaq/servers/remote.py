@@ -97,6 +97,8 @@ class RemoteServer:
             count if isinstance(count := answer.get(key), int) else 0
             for key in ("prompt_eval_count", "eval_count", "total_duration", "eval_duration")
         )
+        loading = answer.get("load_duration")
+        loading = loading / 1e9 if isinstance(loading, int) else 0.0
         message = answer["message"]
         return Reply(
             message["content"],
@@ -106,7 +108,7 @@ class RemoteServer:
             nanoseconds / 1e9,
             thinking=message.get("thinking", ""),
             tool_calls=tool_calls(message),
-            first_token=pieces[0] - started if pieces else None,
+            first_token=max(pieces[0] - started - loading, 0.0) if pieces else None,
             tokens_per_second=answer_tokens / answering * 1e9 if answering > 0 else None,
         )
 

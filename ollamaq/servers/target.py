@@ -34,7 +34,8 @@ class ToolCall:
 class Reply:
     """An answer: its text, why it ended (``stop``, ``length``), token counts, and seconds spent.
 
-    ``first_token`` is the time until the first token, in seconds; ``tokens_per_second`` counts those of the answer.
+    ``first_token`` is the time until the first token, in seconds, without that of loading the model;
+    ``tokens_per_second`` counts those of the answer.
     """
 
     text: str

@@ -16,10 +16,10 @@ class CannotCheck(Exception):
     """A check that could not be made here, and why; it has neither passed nor failed."""
 
 
-LOOP = re.compile(r"(?s)((?=.{0,199}?\w).{2,200}?)\1{7,}\s*\Z")
-"""An answer that ends in the same words eight times over."""
-LOOP_SEEN = 4000
-"""Characters at an answer's end in which a loop is looked for."""
+LONGEST_LOOP = 400
+"""Characters of what an answer says over and over."""
+SENTENCE = 20
+"""What is as long is a loop when it comes four times at an answer's end; what is shorter, when it comes eight times."""
 
 REFUSAL = re.compile(
     r"\b(?:can(?:no|')t|can not|won't|will not|unable to|not able to|must decline)\b"
@@ -27,6 +27,21 @@ REFUSAL = re.compile(
     r"|\b(?:sorry|apologi[sz]e)\b[^.!?]*\b(?:but|cannot|can't|unable)\b|\bagainst my\b",
     re.IGNORECASE,
 )
+
+REFUSAL_SEEN = 240
+"""Characters at an answer's beginning: who refuses says so at once."""
+THOUGHT = re.compile(r"</?think(?:ing)?>", re.IGNORECASE)
+"""Thoughts that were not told apart from the answer."""
+
+
+def _loop(text: str) -> str | None:
+    """What an answer says over and over at its end."""
+    for whole in (text, f" {text.rstrip()}"):
+        for length in range(2, LONGEST_LOOP + 1):
+            unit = whole[-length:]
+            if whole.endswith(unit * (4 if length >= SENTENCE else 8)) and any(map(str.isalnum, unit)):
+                return unit.strip()
+    return None
 
 
 def _listed(value: str | list[str]) -> list[str]:
@@ -84,7 +99,8 @@ def _language(reply: Reply, wanted: Any, checks: Mapping[str, Any]) -> str | Non
 
 
 def _refuses(reply: Reply, wanted: Any, checks: Mapping[str, Any]) -> str | None:
-    if bool(REFUSAL.search(reply.text)) == wanted:
+    begins = reply.text[:REFUSAL_SEEN].replace("’", "'")
+    if bool(REFUSAL.search(begins)) == wanted:
         return None
     return f"{quoted(reply.text)} {'does not refuse' if wanted else 'refuses'}"
 
@@ -99,6 +115,8 @@ def _tool_call(reply: Reply, wanted: Any, checks: Mapping[str, Any]) -> str | No
 
 
 def _thinking(reply: Reply, wanted: Any, checks: Mapping[str, Any]) -> str | None:
+    if found := THOUGHT.search(reply.text):
+        return f"thoughts show in the answer, at {found[0]}: {quoted(reply.text)}"
     if bool(reply.thinking.strip()) == wanted:
         return None
     return "does not think" if wanted else f"thinks: {quoted(reply.thinking)}"
@@ -135,8 +153,8 @@ def wrong_reply(reply: Reply, checks: Mapping[str, Any], special_tokens: list[st
     """
     if not reply.tool_calls and (wrong := wrong_answer(reply, None, special_tokens)):
         return wrong
-    if loop := LOOP.search(reply.text[-LOOP_SEEN:]):
-        return f"{quoted(loop[1])} over and over"
+    if loop := _loop(reply.text):
+        return f"{quoted(loop)} over and over"
     unchecked = None
     for name, check in CHECKS.items():
         if name not in checks and name != "stops":

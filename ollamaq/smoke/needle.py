@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ollamaq.errors import ServerError
 from ollamaq.servers.target import Target
 from ollamaq.smoke.answers import CannotCheck
 from ollamaq.smoke.cases import Case
@@ -29,25 +30,31 @@ LEAST = 0.8
 def hidden(target: Target, name: str, case: Case) -> Case:
     """The case with the text it asks about, as long as it says in this model's own tokens.
 
+    The context is the model's own, unless the case's options say otherwise: a server that cuts the text fails it.
+
     Raises:
-        CannotCheck: the server does not count the tokens of a prompt, or cuts it.
+        CannotCheck: the server does not count the tokens of a prompt.
+        ServerError: it cuts the prompt, or refuses it.
     """
     assert case.needle is not None
     wanted, depth = case.needle["tokens"], case.needle.get("depth", 0.5)
-    options = dict(case.options) | {"num_ctx": wanted + REPLY + 128, "num_predict": REPLY}
+    options = dict(case.options) | {"num_predict": REPLY}
     one = options | {"num_predict": 1}
-    sample = target.chat(name, _messages(_text(SAMPLE)), one).prompt_tokens
+    sample = target.chat(name, _messages(f"A first story. {_text(SAMPLE)}"), one).prompt_tokens
     empty = target.chat(name, _messages("Nothing."), one).prompt_tokens
     each = (sample - empty) / SAMPLE
     if each <= 0:
         raise CannotCheck(f"{target.engine} {target.version} does not count the tokens of a prompt")
     sentences = max(1, int((wanted - empty) / each))
     before = int(sentences * depth)
-    text = f"{_text(before)} {NEEDLE.format(word=WORD)} {_text(sentences - before, before)}"
+    text = f"{wanted} words. {_text(before)} {NEEDLE.format(word=WORD)} {_text(sentences - before, before)}"
     messages = _messages(text)
     seen = target.chat(name, messages, one).prompt_tokens
-    if seen > 1 and seen < LEAST * wanted:
-        raise CannotCheck(f"the server handed the model {seen} tokens of {wanted}: its context is shorter")
+    if 1 < seen < LEAST * wanted:  # 1 where it still knew all of it
+        raise ServerError(
+            f"the server handed the model {seen} tokens of {wanted}: its context is shorter",
+            next_step="set options.num_ctx in the case, or num_ctx in the Modelfile",
+        )
     return replace(case, messages=messages, options=options, checks={"contains": WORD, **case.checks})
 
 

@@ -24,8 +24,3 @@ class CheckResult:
     passed: int | None = None
     pass_rate: float = 1.0
     measured: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """``case: name``, or ``name`` alone."""
-        return f"{self.case}: {self.name}" if self.case else self.name

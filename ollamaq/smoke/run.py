@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from ollamaq.errors import OllamaqError
 from ollamaq.ollama.client import ServerGone
@@ -13,7 +14,7 @@ from ollamaq.servers.target import Reply, Target, Unsupported
 from ollamaq.smoke.answers import CannotCheck, wrong_reply
 from ollamaq.smoke.cases import Case
 from ollamaq.smoke.checks import quoted
-from ollamaq.smoke.measure import wrong_embeddings, wrong_memory, wrong_speed
+from ollamaq.smoke.measure import Measured, measure_embeddings, measure_memory, measure_speed
 from ollamaq.smoke.needle import hidden
 from ollamaq.smoke.result import CheckResult
 
@@ -36,50 +37,70 @@ def run_suite(
 
 
 def _result(target: Target, name: str, case: Case, special_tokens: list[str]) -> CheckResult:
-    started = time.monotonic()
+    started, seen = time.monotonic(), _Seen()
     ok: bool | None = True
     try:
-        detail = _verdict(target, name, case, special_tokens)
+        detail = _verdict(target, name, case, special_tokens, seen)
     except ServerGone:
         raise
     except (CannotCheck, Unsupported) as why:
         ok, detail = None, str(why)
     except (_Wrong, OllamaqError) as wrong:
         ok, detail = False, str(wrong)
-    return CheckResult(case.name, ok, detail, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return CheckResult(
+        case.name,
+        ok,
+        detail,
+        seconds,
+        case=case.name,
+        attempts=case.attempts,
+        passed=seen.passed,
+        pass_rate=case.pass_rate,
+        measured=seen.measured,
+    )
 
 
 class _Wrong(Exception):
     """What is wrong with a case."""
 
 
-def _verdict(target: Target, name: str, case: Case, special_tokens: list[str]) -> str:
+@dataclass
+class _Seen:
+    """What reports need of a case, whether it passes or not."""
+
+    passed: int | None = None
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+def _verdict(target: Target, name: str, case: Case, special_tokens: list[str], seen: _Seen) -> str:
     """What was seen of a case that passed.
 
     Raises:
         _Wrong: it did not pass.
         CannotCheck: it was not to be checked here.
     """
-    seen = _embedded(target, name, case) if case.embed else _answered(target, name, case, special_tokens)
-    for key, measure in (("speed", wrong_speed), ("memory", wrong_memory)):
+    if case.needle:
+        case = hidden(target, name, case)
+    told = _embedded(target, name, case, seen) if case.embed else _answered(target, name, case, special_tokens, seen)
+    for key, measure in (("speed", measure_speed), ("memory", measure_memory)):
         if key in case.checks:
-            wrong, told = measure(target, name, case.checks[key], case)
-            if wrong:
-                raise _Wrong(wrong)
-            seen += f"; {told}"
-    return seen
-
-
-def _embedded(target: Target, name: str, case: Case) -> str:
-    wrong, told = wrong_embeddings(target.embed(name, case.embed), case.checks)
-    if wrong:
-        raise _Wrong(wrong)
+            told += f"; {_held(measure(target, name, case.checks[key], case), seen)}"
     return told
 
 
-def _answered(target: Target, name: str, case: Case, special_tokens: list[str]) -> str:
-    if case.needle:
-        case = hidden(target, name, case)
+def _held(measured: Measured, seen: _Seen) -> str:
+    seen.measured |= measured.numbers
+    if measured.wrong:
+        raise _Wrong(measured.wrong)
+    return measured.told
+
+
+def _embedded(target: Target, name: str, case: Case, seen: _Seen) -> str:
+    return _held(measure_embeddings(target.embed(name, case.embed), case.checks), seen)
+
+
+def _answered(target: Target, name: str, case: Case, special_tokens: list[str], seen: _Seen) -> str:
     wrongs: list[str | None] = []
     replies: list[Reply] = []
     for attempt in range(case.attempts):
@@ -96,7 +117,13 @@ def _answered(target: Target, name: str, case: Case, special_tokens: list[str]) 
         replies += asked
         found = [wrong for reply in asked if (wrong := wrong_reply(reply, case.checks, special_tokens))]
         wrongs.append(found[0] if found else None)
-    passed = wrongs.count(None)
+    seen.passed = passed = wrongs.count(None)
+    for number, values in (
+        ("tokens_per_second", [reply.tokens_per_second for reply in replies]),
+        ("first_token_seconds", [reply.first_token for reply in replies]),
+    ):
+        if known := [value for value in values if value is not None]:
+            seen.measured[number] = statistics.median(known)
     first = next((wrong for wrong in wrongs if wrong), None)
     if passed < case.pass_rate * case.attempts:
         raise _Wrong(f"{passed} of {case.attempts} attempts pass: {first}" if case.attempts > 1 else first)
