@@ -82,7 +82,7 @@ def test_a_suite_recorded_with_a_baseline_passes_on_the_same_model(model, ollama
     question = {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
     (tmp_path / "train.jsonl").write_text(json.dumps(question) + "\n")
     suite = tmp_path / "smoke.toml"
-    record = ("smoke", "record", tmp_path / "train.jsonl", "-o", suite, "--baseline", model, "--to", ollama_server)
+    record = ("smoke", "record", model, "--examples", tmp_path / "train.jsonl", "-o", suite, "--to", ollama_server)
     smoke = ("smoke", model, "--to", ollama_server, "--suite", suite, "--json")
     for command in (record, smoke):
         run = subprocess.run([sys.executable, "-m", "ollamaq", *map(str, command)], capture_output=True, text=True)

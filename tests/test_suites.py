@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from ollamaq.chat.jinja import ChatFormat
 from ollamaq.cli import app
 from ollamaq.errors import ServerError, UsageError
 from ollamaq.ollama.client import ServerGone
 from ollamaq.servers.target import Loaded, Reply, ToolCall, Unsupported
 from ollamaq.smoke import read_suite
 from ollamaq.smoke.needle import WORD
-from ollamaq.smoke.record import Example, choose, read_examples, suite_text
+from ollamaq.smoke.record import Example, Recorded, choose, fitting, read_examples, record, suite_text
 from ollamaq.smoke.run import run_suite
 
 
@@ -278,6 +279,77 @@ def test_examples_of_every_format_are_read(tmp_path):
     assert examples[2].messages[0]["content"] == "Add\n2 2"
 
 
+TOOLS = [{"name": "weather", "parameters": {"type": "object", "default": None}}]
+CALLED = {
+    "tools": json.dumps(TOOLS),
+    "conversations": [
+        {"from": "human", "value": "Weather?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Paris"}}'},
+        {"from": "observation", "value": "sunny"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'},
+    ],
+}
+
+
+def test_calls_of_tools_are_kept_and_expected(tmp_path):
+    (tmp_path / "train.jsonl").write_text(json.dumps(CALLED))
+    (example,) = read_examples(tmp_path / "train.jsonl")
+    assert [message["role"] for message in example.messages] == ["user", "assistant", "tool"]
+    assert example.messages[1]["tool_calls"] == [{"function": {"name": "weather", "arguments": {"city": "Paris"}}}]
+    suite = tmp_path / "smoke.toml"
+    suite.write_text(suite_text([Recorded(example)], "train.jsonl", 0.3))
+    (case,) = read_suite(suite)
+    assert case.checks == {"tool_call": {"name": "weather"}}
+    assert case.request["tools"][0]["function"] == {"name": "weather", "parameters": {"type": "object"}}
+    reply = Target("", tool_calls=(ROME,)).chat("m", example.messages, {})
+    suite.write_text(suite_text([Recorded(example, reply)], "train.jsonl", 0.3))
+    assert read_suite(suite)[0].checks == {"tool_call": {"name": "weather", "arguments": {"city": "Rome"}}}
+
+
+def test_what_a_model_answers_badly_itself_is_not_asked_of_another(tmp_path):
+    examples = [Example(i, ({"role": "user", "content": str(i)},), "x") for i in range(3)]
+    recorded = record(Target("Paris", "", "I am. " * 9), "f16", examples)
+    assert [one.example.line for one in recorded] == [0]
+    cut = Target("Paris and", done_reason="length")
+    suite = tmp_path / "smoke.toml"
+    suite.write_text(suite_text(record(cut, "f16", examples[:1]), "train.jsonl", 0.3))
+    assert read_suite(suite)[0].checks == {"baseline": "Paris and", "tolerance": 0.3, "stops": False}
+
+
+def test_examples_that_the_chat_template_refuses_are_left_out():
+    picky = ChatFormat("{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}x")
+    examples = [Example(i, ({"role": role, "content": "Hi"},), "x") for i, role in enumerate(("system", "user"))]
+    assert [example.line for example in fitting(examples, picky)] == [1]
+
+
+PICTURE = {"role": "user", "content": [{"type": "image_url"}]}
+
+
+@pytest.mark.parametrize("turn", [{"from": "robot", "value": "x"}, PICTURE, "x", {"from": "gpt"}])
+def test_a_turn_that_is_not_text_is_refused_by_file_and_line(tmp_path, turn):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"conversations": [turn, *SHAREGPT["conversations"]]}))
+    with pytest.raises(UsageError, match=r"train\.jsonl:1 has a turn of .* that is not text"):
+        list(read_examples(path))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"tools": 3}, "tools is no list of objects"),
+        ({"tools": "[3]"}, "tools is no list of objects"),
+        ({"tools": "{"}, "'{' is not JSON"),
+        ({"conversations": [{"from": "function_call", "value": "3"}]}, "a call of no function"),
+        ({"conversations": [{"from": "function_call", "value": "do it"}]}, "'do it' is not JSON"),
+    ],
+)
+def test_tools_and_calls_that_are_none_are_refused_by_file_and_line(tmp_path, more, message):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(SHAREGPT | more))
+    with pytest.raises(UsageError, match=rf"train\.jsonl:1.* {message}"):
+        list(read_examples(path))
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "{}", '{"messages": [{"role": "user", "content": "Hi"}]}', "[" * 100_000])
 def test_a_line_that_is_no_example_is_named(tmp_path, line):
     path = tmp_path / "train.jsonl"
@@ -290,7 +362,8 @@ def test_a_line_that_is_no_example_is_named(tmp_path, line):
 def test_what_is_recorded_reads_back(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("suite") / "smoke.toml"
     example = Example(3, tuple({"role": "user", "content": text} for text in texts), "x")
-    path.write_text(suite_text([example], "train.jsonl", [texts[0]], 0.5), encoding="utf-8", newline="")
+    recorded = Recorded(example, Reply(texts[0], "stop", 1, 1, 0.1))
+    path.write_text(suite_text([recorded], "train.jsonl", 0.5), encoding="utf-8", newline="")
     (case,) = read_suite(path)
     assert [message["content"] for message in case.messages] == texts
     assert case.checks == {"baseline": texts[0], "tolerance": 0.5}
@@ -304,15 +377,31 @@ def test_the_same_examples_are_chosen_wherever_they_stand():
     assert [one.line for one in chosen] == sorted(one.line for one in chosen)
 
 
-def test_record_writes_a_suite_and_replaces_none(tmp_path, monkeypatch):
+@pytest.fixture
+def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, ["smoke", "record", *map(str, arguments)])
+
+
+def test_record_writes_a_suite_and_replaces_none(run, tiny_checkpoint, tmp_path):
     (tmp_path / "train.jsonl").write_text("\n".join([json.dumps(MESSAGES)] * 3))
-    run = CliRunner().invoke(app, ["smoke", "record", "train.jsonl", "-n", "2"])
-    assert run.exit_code == 0, run.output
+    arguments = (tiny_checkpoint(), "--examples", "train.jsonl", "-n", "2")
+    first = run(*arguments)
+    assert first.exit_code == 0, first.output
     assert len(tomllib.loads((tmp_path / "smoke.toml").read_text())["case"]) == 2
-    again = CliRunner().invoke(app, ["smoke", "record", "train.jsonl"])
+    again = run(*arguments)
     assert again.exit_code == 2
     assert "smoke.toml is there already" in again.output
+
+
+def test_record_needs_a_model_that_runs_where_it_is_no_directory(run, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+    (tmp_path / "train.jsonl").write_text(json.dumps(MESSAGES))
+    refused = run("nobody", "--examples", "train.jsonl", "--to", "store")
+    assert refused.exit_code == 4
+    assert "has no model nobody:latest" in refused.output
+    assert not (tmp_path / "smoke.toml").exists()
 
 
 def test_smoke_takes_a_name_without_saying_run():
