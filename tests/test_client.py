@@ -19,6 +19,7 @@ from ollamaq.ollama import connection
 from ollamaq.ollama.client import Client, ModelNotFound, ServerGone, ServerSilent
 from ollamaq.ollama.host import parse_host
 from ollamaq.servers.remote import RemoteServer
+from ollamaq.servers.target import Loaded, ToolCall, Unsupported
 
 URL = "http://ollama.test:11434"
 DIGEST = "sha256:" + "ab" * 32
@@ -579,3 +580,21 @@ def test_a_remote_server_creates_finds_and_asks(blob):
     reply = target.chat("team/bot:q8_0", HELLO, {"seed": 1})
     assert (reply.text, reply.done_reason, reply.prompt_tokens, reply.answer_tokens) == ("Hi", "stop", 9, 2)
     assert reply.seconds == 0.5
+
+
+def test_the_memory_of_a_model_is_told_under_whichever_name_it_was_loaded():
+    loaded = {"name": "bot:staging-1", "digest": "d1", "size": 300, "size_vram": 0, "context_length": 4096}
+    tags = {"models": [{"name": "bot:1", "digest": "d1"}, {"name": "other:1", "digest": "d2"}]}
+    target = RemoteServer(serving(Recorder(ps={"models": [loaded]}, tags=tags)))
+    assert target.loaded("bot:1") == Loaded(300, 0, 4096)
+    with pytest.raises(Unsupported, match="does not tell what memory other:1 takes"):
+        target.loaded("other:1")
+
+
+def test_a_reply_tells_tools_thoughts_and_speed_without_the_time_of_loading():
+    call = {"function": {"name": "weather", "arguments": {"city": "Paris"}}}
+    end = {"done": True, "done_reason": "stop", "eval_count": 10, "eval_duration": 2 * 10**9, "load_duration": 10**12}
+    answer = lines({"message": {"content": "", "thinking": "Hm.", "tool_calls": [call]}}, end)
+    reply = RemoteServer(serving(answer)).chat("bot", HELLO, {}, tools=[{"type": "function"}], think=True)
+    assert (reply.thinking, reply.tool_calls) == ("Hm.", (ToolCall("weather", {"city": "Paris"}),))
+    assert (reply.tokens_per_second, reply.first_token) == (5.0, 0.0)

@@ -236,6 +236,8 @@ def test_a_refusing_server_fails_a_case_and_one_that_is_gone_ends_the_suite(outc
         ("[[case]]\nname = 'a'\nprompt = 'x'\nembed = ['y']", "asks prompt and embed"),
         (CASE + CASE, r"case\[1\]\.name 'a' is there twice"),
         (CASE + "contain = 'x'", r"case\[0\]\.contain is unknown; did you mean contains"),
+        (CASE + "options = { temprature = 1 }", r"options\.temprature is unknown; did you mean temperature"),
+        (CASE + "options = { num_ctx = '4k' }", r"options\.num_ctx is '4k', not a whole number"),
         (CASE + "contains = 3", r"case\[0\]\.contains is 3, not a text or a list"),
         (CASE + "regex = '('", r"case\[0\]\.regex is not a regular expression"),
         (CASE + "pass_rate = 2", r"case\[0\]\.pass_rate is 2"),

@@ -118,9 +118,10 @@ class RemoteServer:
 
     def loaded(self, name: str) -> Loaded:
         """What ``/api/ps`` says of a model that was just asked."""
-        wanted = str(parse_name(name)).lower()
+        wanted, digest = str(parse_name(name)).lower(), self.digest(name)
         for model in self.client.ps():
-            if str(model["name"]).lower() == wanted:
+            # what is loaded already stays there under the name that it had then
+            if str(model["name"]).lower() == wanted or (digest and model.get("digest") == digest):
                 size, size_vram, context = (model.get(key) for key in ("size", "size_vram", "context_length"))
                 if isinstance(size, int) and isinstance(size_vram, int):
                     return Loaded(size, size_vram, context if isinstance(context, int) else None)

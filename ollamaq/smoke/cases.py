@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ollamaq.errors import UsageError
+from ollamaq.modelfile.parameters import CURRENT, Option
 from ollamaq.sizes import parse_size
 from ollamaq.smoke.checks import wrong_regex
 from ollamaq.team.files import read_text
@@ -52,6 +53,15 @@ def _table(description: str, properties: dict[str, Schema], *required: str) -> S
     }
 
 
+_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+
+def _option(option: Option) -> Schema:
+    if option.type is list:
+        return _texts(option.does.format("…"))
+    return {"type": _TYPES[option.type], "description": option.does.format("…")}
+
+
 _OPEN: Schema = {"type": "object", "additionalProperties": True}
 ASKED: dict[str, Schema] = {
     "name": _text("what reports call it"),
@@ -64,7 +74,10 @@ ASKED: dict[str, Schema] = {
     "system": _text("a system message before the question"),
     "tools": {"type": "array", "items": _OPEN, "description": "tools, as /api/chat takes them"},
     "think": {"type": ["boolean", "string"], "description": "true, false, or a level: low, medium, high"},
-    "options": {**_OPEN, "description": "options of the request, such as temperature or num_ctx"},
+    "options": _table(
+        "options of the request, such as temperature or num_ctx",
+        {name: _option(option) for name, option in CURRENT.items()},
+    ),
     "attempts": _count("how often it is asked, each time with the next seed"),
     "pass_rate": _number("the share of attempts that must pass, 1 where nothing is said"),
     "concurrent": _count("as many requests at once, all of which must pass"),
