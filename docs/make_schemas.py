@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of ollamaq.toml and of presets, which editors check them by, into docs/schemas.
+"""Write the JSON Schemas of ollamaq.toml, of presets and of smoke.toml, which editors check them by, into docs/schemas.
 
 python docs/make_schemas.py [DIRECTORY]
 """
@@ -7,13 +7,16 @@ import json
 import sys
 from pathlib import Path
 
+from ollamaq.smoke.cases import SCHEMA
 from ollamaq.team.schema import SCHEMAS
+
+ALL = {**SCHEMAS, "smoke": SCHEMA}
 
 
 def main(directory: Path) -> None:
     """Write a file for each schema."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in SCHEMAS.items():
+    for name, schema in ALL.items():
         text = json.dumps(schema, ensure_ascii=False, indent=2)
         (directory / f"{name}.schema.json").write_text(f"{text}\n", encoding="utf-8")
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ollamaq.digests import digest_of
-from ollamaq.files import Blob, write_text
+from ollamaq.errors import UsageError
+from ollamaq.files import Blob, sha256_of, write_text
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import render
+from ollamaq.provenance import BOM, STATEMENT, bill_of_materials, statement, written
 from ollamaq.quantize import Plan, write_plan
 from ollamaq.servers.target import Progress
+from ollamaq.signing import ENVELOPE, sign
 
 SCHEMA_VERSION = 1
 GGUF, PROJECTOR, MODELFILE = "model.gguf", "mmproj.gguf", "Modelfile"
@@ -52,7 +55,7 @@ def build(
 ) -> Package:
     """Quantize into ``directory`` and write the Modelfile beside the GGUF, and the projector where there is one."""
     gguf, eyes = directory / GGUF, directory / PROJECTOR
-    for old in (RELEASE, LOG):  # they spoke of the GGUF that is replaced now
+    for old in (RELEASE, LOG, STATEMENT, BOM, ENVELOPE):  # they spoke of the GGUF that is replaced now
         (directory / old).unlink(missing_ok=True)
     text = render(modelfile)
     size = write_plan(gguf, plan, threads=threads, progress=lambda done, total: progress("quantizing", done, total))
@@ -86,6 +89,7 @@ def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("ollamaq", "gguf")},
         "gguf": {"file": GGUF, "bytes": package.size, "sha256": package.sha256},
         **({"projector": {"file": PROJECTOR, "bytes": eyes.size, "sha256": eyes.sha256}} if eyes else {}),
+        "modelfile": {"file": MODELFILE, "sha256": sha256_of(package.directory / MODELFILE)},
         "bits_per_weight": round(plan.bits_per_weight, 4),
         **facts,
         "tensors": [
@@ -94,7 +98,23 @@ def write_release(package: Package, plan: Plan, **facts: Any) -> dict[str, Any]:
         ],
     }
     write_text(package.directory / RELEASE, json.dumps(release, ensure_ascii=False, indent=2) + "\n")
+    for name, told in ((STATEMENT, statement(release)), (BOM, bill_of_materials(release))):
+        write_text(package.directory / name, written(told))
     return release
+
+
+def sign_package(directory: Path, key: Path) -> None:
+    """Sign a package's provenance with an ed25519 key; the signature stays beside it.
+
+    Raises:
+        UsageError: it is no package, or no such key.
+        ToolchainError: the extra ``sign`` is missing.
+    """
+    try:
+        payload = (directory / STATEMENT).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{directory} has no {STATEMENT}", next_step="give the directory of a package") from error
+    write_text(directory / ENVELOPE, sign(payload, key))
 
 
 def write_log(directory: Path, logs: Sequence[str]) -> Path:

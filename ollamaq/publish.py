@@ -19,6 +19,7 @@ from ollamaq.chat.guard import protect
 from ollamaq.chat.parameters import Chosen, as_parameters, chosen_parameters
 from ollamaq.digests import digest_of
 from ollamaq.errors import GateFailed, OllamaqError, UsageError
+from ollamaq.gate import Gate
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama.names import default_name, parse_name
@@ -34,6 +35,7 @@ from ollamaq.team.preset import Preset, preset_for, prompted
 log = logging.getLogger(__name__)
 
 NO_OVERRIDES = Overrides()
+NO_GATE = Gate()
 CHAT_TEMPLATE = "tokenizer.chat_template"
 PROJECTOR_OUTTYPE = "f16"
 """Of a projector in a package: every backend of llama.cpp has kernels for it."""
@@ -62,7 +64,7 @@ class Release:
 
     @property
     def passed(self) -> bool:
-        return all(check.ok is not False for check in self.checks)
+        return not any(check.blocks for check in self.checks)
 
     def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult]) -> Release:
         """With what was seen on one more target."""
@@ -75,9 +77,7 @@ class PublishFailed(GateFailed):
 
     def __init__(self, releases: Sequence[Release]) -> None:
         self.releases = tuple(releases)
-        broken = [
-            f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.ok is False
-        ]
+        broken = [f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.blocks]
         super().__init__(
             f"the smoke test failed: {', '.join(broken)}; nothing was published",
             next_step=f"see {self.releases[-1].package / package.RELEASE}, mend the model, and publish again",
@@ -170,6 +170,8 @@ def publish(
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
     suite: Path | None = None,
+    gate: Gate = NO_GATE,
+    sign_with: Path | None = None,
     threads: int | None = None,
     progress: Progress = lambda label, done, total: None,
 ) -> list[Release]:
@@ -202,6 +204,8 @@ def publish(
         prompts: questions of the smoke test, instead of its own.
         expect: a case-insensitive regular expression that the answer to the first question must contain.
         suite: a ``smoke.toml`` with tests of your own.
+        gate: what it must show beyond passing checks; `gate.read_gate` reads one.
+        sign_with: a private ed25519 key, by which the package's provenance is signed.
         threads: threads to quantize with; the bytes do not depend on it.
         progress: is told ``(label, done, total)``, in bytes.
 
@@ -275,6 +279,14 @@ def publish(
                         sees=built.projector is not None,
                         cases=cases,
                     )
+                    checks = gate.judged(
+                        checks,
+                        size=built.size,
+                        bits_per_weight=item.plan.bits_per_weight,
+                        target=stage.target,
+                        staged=staged,
+                        final=item.name,
+                    )
                     seen = apart(checks, stage.target) if len(stages) > 1 else checks
                     release = release.tested(stage.target, sent, seen)
                     untested = replace(untested, sent=release.sent)
@@ -282,6 +294,8 @@ def publish(
             release = replace(release, template=prompting.facts(release.checks))
             facts = _facts(item, inputs, _origins(modelfile, parameters, preset), release, targets)
             package.write_release(built, item.plan, **opened.told, **facts)
+            if sign_with:
+                package.sign_package(item.directory, sign_with)
             releases.append(replace(release, seconds=time.monotonic() - started))
         if not all(release.passed for release in releases):
             raise PublishFailed(releases)
@@ -334,6 +348,7 @@ def _facts(
         "name": item.name,
         "mix": item.mix,
         "inputs": inputs,
+        **({"license": licence.value} if (licence := item.plan.metadata.get("general.license")) else {}),
         "parameters": as_parameters(chosen),
         "parameter_origins": [dataclasses.asdict(one) for one in chosen],
         "template": release.template,

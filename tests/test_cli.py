@@ -99,7 +99,13 @@ def test_a_dry_run_writes_nothing(command, run, checkpoint, tmp_path):
 def test_publish_to_file_builds_the_package_and_says_how_to_use_it(run, checkpoint, tmp_path):
     result = run("publish", checkpoint, "bot", "--q", "Q4_K_M", "--to", "file")
     assert "ollama create bot:q4_K_M -f bot-Q4_K_M/Modelfile" in result.stdout
-    assert {path.name for path in (tmp_path / "bot-Q4_K_M").iterdir()} == {"model.gguf", "Modelfile", "release.json"}
+    assert {path.name for path in (tmp_path / "bot-Q4_K_M").iterdir()} == {
+        "model.gguf",
+        "Modelfile",
+        "release.json",
+        "provenance.json",
+        "bom.cdx.json",
+    }
 
 
 def test_doctor_tells_what_is_missing_and_what_to_do(run, monkeypatch):

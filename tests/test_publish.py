@@ -227,7 +227,13 @@ def test_only_a_package_is_made_for_a_file(checkpoint, tmp_path):
     (release,) = ollamaq.publish(checkpoint, quantization="Q4_K_M", to="file", output=tmp_path / "out")
     assert release.target is None
     assert release.name == f"{checkpoint.name.lower()}:q4_K_M"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.gguf", "Modelfile", "release.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.gguf",
+        "Modelfile",
+        "release.json",
+        "provenance.json",
+        "bom.cdx.json",
+    }
 
 
 class Rendering(Memory):

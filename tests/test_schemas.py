@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollamaq.errors import UsageError
+from ollamaq.smoke.cases import SCHEMA
 from ollamaq.team.schema import SCHEMAS, check
 
 Draft7Validator = pytest.importorskip("jsonschema").Draft7Validator
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = tuple(SCHEMAS)
+ALL = {**SCHEMAS, "smoke": SCHEMA}
 
 
 def test_the_published_schemas_are_up_to_date(tmp_path):
     subprocess.run([sys.executable, ROOT / "docs" / "make_schemas.py", tmp_path], check=True)
-    for name in NAMES:
+    for name in ALL:
         file = f"{name}.schema.json"
         assert (ROOT / "docs" / "schemas" / file).read_text() == (tmp_path / file).read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_published_schema_is_a_schema(name):
     Draft7Validator.check_schema(json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text()))
 
@@ -33,7 +34,7 @@ def test_a_published_schema_is_a_schema(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.toml")), ids=lambda path: path.name)
 def test_the_examples_are_as_the_schemas_say(path):
     data = tomllib.loads(path.read_text())
-    validator = Draft7Validator(SCHEMAS["ollamaq" if path.name == "ollamaq.toml" else "preset"])
+    validator = Draft7Validator(ALL.get(path.stem, SCHEMAS["preset"]))
     assert not [error.message for error in validator.iter_errors(data)]
 
 
@@ -63,7 +64,7 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", tuple(SCHEMAS))
 @given(data=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_other_validators_take_and_refuse_the_same_files(name, data):
     try:

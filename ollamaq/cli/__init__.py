@@ -20,6 +20,7 @@ from ollamaq.cli.quantize import quantize
 from ollamaq.cli.rollback import rollback
 from ollamaq.cli.smoke import smoke
 from ollamaq.cli.template import template
+from ollamaq.cli.verify import sign, verify
 
 app = typer.Typer(
     name="ollamaq",
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, rollback, plan, quantize, convert, inspect, config, doctor):
+for run in (publish, rollback, plan, quantize, convert, inspect, verify, sign, config, doctor):
     app.command()(run)
 app.add_typer(smoke, name="smoke")
 app.add_typer(gguf, name="gguf")

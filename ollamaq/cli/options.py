@@ -194,6 +194,15 @@ Prompt = Annotated[
         "--prompt", help="Ask this in the smoke test instead of the default (repeatable).", show_default=False
     ),
 ]
+Report = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write what was seen to a file: .html, .xml (JUnit), .md or .json (repeatable).",
+        show_default=False,
+    ),
+]
 SuiteFile = Annotated[
     Path | None,
     typer.Option("--suite", help="A smoke.toml with tests of your own, run after the others.", show_default=False),

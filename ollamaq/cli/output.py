@@ -133,9 +133,9 @@ def described(error: OllamaqError) -> dict[str, Any]:
 
 def failure(error: OllamaqError) -> typer.Exit:
     """Say what is wrong and what to do, and give the exit to raise."""
-    stderr.print(f"[bold red]error:[/] {_plain(str(error))}")
+    stderr.print(f"[bold red]error:[/] {plain(str(error))}")
     if error.next_step:
-        stderr.print(f"[bold]next:[/] {_plain(error.next_step)}")
+        stderr.print(f"[bold]next:[/] {plain(error.next_step)}")
     return typer.Exit(error.exit_code)
 
 
@@ -143,5 +143,6 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Somebody else's text, for a terminal: without control characters, and no markup."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text).replace("[", r"\[")

@@ -101,6 +101,14 @@ class Container:
         """Remove a model."""
         self._server.delete(name)
 
+    def weights(self, name: str) -> str:
+        """SHA-256 of the model's GGUF."""
+        return self._server.weights(name)
+
+    def show(self, name: str) -> Mapping[str, Any]:
+        """What ``/api/show`` tells."""
+        return self._server.show(name)
+
     def template(self, name: str) -> str:
         """The template in effect."""
         return self._server.template(name)

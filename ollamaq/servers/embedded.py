@@ -98,6 +98,14 @@ class Embedded:
         self._running = None
         self.store.delete(name)
 
+    def weights(self, name: str) -> str:
+        """SHA-256 of the model's GGUF, by which the store names it."""
+        return self.store.model_path(name).name.removeprefix("sha256-")
+
+    def show(self, name: str) -> Mapping[str, Any]:
+        """Not here: a store has no API."""
+        raise Unsupported("a store tells no more than a model's files")
+
     def template(self, name: str) -> str:
         """The TEMPLATE, or else the GGUF's own."""
         from ollamaq.gguf.reader import read_gguf

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ollamaq.errors import ServerError
 from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
@@ -68,6 +70,17 @@ class RemoteServer:
     def delete(self, name: str) -> None:
         """Remove a model."""
         self.client.delete(name)
+
+    def weights(self, name: str) -> str:
+        """SHA-256 of the model's GGUF: the first FROM of the Modelfile that the server prints is its blob."""
+        first = re.search(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", str(self.show(name).get("modelfile")), re.MULTILINE)
+        if not first:
+            raise ServerError(f"{self.label} does not tell the weights of {name}", next_step="is it a model of a GGUF?")
+        return first[1]
+
+    def show(self, name: str) -> Mapping[str, Any]:
+        """What ``/api/show`` tells."""
+        return self.client.show(name)
 
     def template(self, name: str) -> str:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""

@@ -94,6 +94,16 @@ class Target(Protocol):
 
     def delete(self, name: str) -> None: ...
 
+    def weights(self, name: str) -> str:
+        """SHA-256 of the model's GGUF, in hex."""
+
+    def show(self, name: str) -> Mapping[str, Any]:
+        """What ``/api/show`` tells.
+
+        Raises:
+            Unsupported: there is no such thing here.
+        """
+
     def template(self, name: str) -> str:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
 

@@ -12,7 +12,8 @@ class CheckResult:
 
     ``case`` is the case of a suite that it belongs to, None for the checks that every model gets. Where a case is asked
     several times, ``passed`` of ``attempts`` answers were right, and the share ``pass_rate`` had to be. ``measured``
-    has numbers by name: ``tokens_per_second``, ``first_token_seconds``, ``memory_bytes``, ….
+    has numbers by name: ``tokens_per_second``, ``first_token_seconds``, ``memory_bytes``, …. A failure is ``tolerated``
+    where the gate lets so many pass.
     """
 
     name: str
@@ -24,3 +25,9 @@ class CheckResult:
     passed: int | None = None
     pass_rate: float = 1.0
     measured: Mapping[str, float] = field(default_factory=dict)
+    tolerated: bool = False
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps the model from its name."""
+        return self.ok is False and not self.tolerated

@@ -130,9 +130,20 @@ _DEFAULTS = _table(
     },
     "what options are where neither the command line nor OLLAMAQ_… says it",
 )
+_GATE = _table(
+    {
+        "required": _list(_TEXT, "checks that must be made, and pass: loads, answer, stops, prompt, tokens, or a case"),
+        "pass_rate": {"type": "number", "description": "the share of a suite's cases that must pass; 1 without it"},
+        "max_size": _text("the most bytes that a model may have, such as 2GB"),
+        "max_bits_per_weight": {"type": "number", "description": "the most bits per weight"},
+        "max_slowdown": {"type": "number", "description": "how many times slower than its version before it may be"},
+    },
+    "what a model must show, beyond passing checks, before it gets its name",
+)
 _CATALOGUE = _table(
     {
         "defaults": _DEFAULTS,
+        "gate": _GATE,
         "environments": _list(_TEXT, "where models go, such as staging and prod; each gets its own Modelfiles"),
         "output": _text("where Modelfiles are written, for models that do not say it; a Jinja template"),
         "shared": _list(_TEXT, "directories below this one, such as Git submodules, that hold presets"),

@@ -11,11 +11,14 @@ import typer
 
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.checkpoint import open_checkpoint
-from ollamaq.cli.options import Cpus, Expect, Gpu, Image, Json, Ollama, Port, Prompt, Quiet, SuiteFile, To
+from ollamaq.cli.options import Cpus, Expect, Gpu, Image, Json, Ollama, Port, Prompt, Quiet, Report, SuiteFile, To
 from ollamaq.cli.output import Output, command, described, failure
 from ollamaq.cli.publish import checks_table
+from ollamaq.cli.report import write_all
 from ollamaq.errors import GateFailed, ServerError, UsageError
+from ollamaq.gate import read_gate
 from ollamaq.ollama.names import parse_name
+from ollamaq.report import Outcome, check_reports
 from ollamaq.servers import DEFAULT_IMAGE, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
 from ollamaq.smoke.tokens import token_counter
@@ -34,6 +37,7 @@ def run(
     expect: Expect = None,
     prompt: Prompt = None,
     suite: SuiteFile = None,
+    report: Report = None,
     image: Image = DEFAULT_IMAGE,
     ollama: Ollama = None,
     gpu: Gpu = False,
@@ -45,7 +49,8 @@ def run(
     """Test a model where it runs: it loads, answers, stops by itself, and is prompted as in training."""
     out = Output(as_json=as_json, quiet=quiet)
     name = str(parse_name(name))
-    cases = read_suite(suite) if suite else ()
+    check_reports(report or ())
+    cases, gate = read_suite(suite) if suite else (), read_gate()
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
     counter = token_counter(opened.tokenizer_path) if opened else None
@@ -61,15 +66,18 @@ def run(
             seen = run_smoke(
                 target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter, cases=cases
             )
+            seen = gate.judged(seen)
             checks += apart(seen, target) if len(ollama or ()) > 1 else seen
             labels.append(target.label)
     title = f"smoke test of {name} on {', '.join(labels)}"
-    passed = all(check.ok is not False for check in checks)
+    tested = Outcome(name, ", ".join(labels), checks)
+    write_all(out, [tested], report)
+    passed = tested.passed
     data = {"name": name, "passed": passed, "checks": [asdict(check) for check in checks]}
     if passed:
         out.result(data, checks_table(title, checks), brief=name)
         return
-    failed = ", ".join(check.name for check in checks if check.ok is False)
+    failed = ", ".join(check.name for check in tested.failed)
     error = GateFailed(f"{name} failed its smoke test: {failed}", next_step="publish a mended model over it")
     out.result(data | described(error), checks_table(title, checks), brief="")
     raise failure(error)

@@ -92,11 +92,24 @@ def sarif(findings: Findings) -> str:
 def github(findings: Findings) -> str:
     """Workflow commands, which GitHub Actions shows beside the lines."""
     return "".join(
-        f"::{finding.severity.value} file={_property(path)},line={finding.line},col={finding.column},"
-        f"endLine={finding.end_line},endColumn={finding.end_column},title={finding.rule.id} {finding.rule.name}::"
-        f"{_escaped(finding.message)}\n"
+        command(
+            finding.severity.value,
+            finding.message,
+            file=path,
+            line=finding.line,
+            col=finding.column,
+            endLine=finding.end_line,
+            endColumn=finding.end_column,
+            title=f"{finding.rule.id} {finding.rule.name}",
+        )
         for path, finding in _flat(findings)
     )
+
+
+def command(kind: str, message: str, **properties: object) -> str:
+    """A line that GitHub Actions makes an annotation of."""
+    given = ",".join(f"{key}={_property(str(value))}" for key, value in properties.items())
+    return f"::{kind} {given}::{_escaped(message)}\n"
 
 
 def junit(findings: Findings) -> str:
