@@ -89,3 +89,44 @@ def test_a_suite_recorded_with_a_baseline_passes_on_the_same_model(model, ollama
         assert run.returncode == 0, run.stdout + run.stderr
     (case,) = (check for check in json.loads(run.stdout)["checks"] if check["name"] == "line 1")
     assert case["ok"]
+
+
+EMBEDDED = """
+[[case]]
+name = "capital"
+prompt = "What is the capital of France?"
+contains = "Paris"
+concurrent = 2
+
+[[case]]
+name = "as JSON"
+prompt = "Give the capital of France as JSON."
+json_schema = { type = "object", properties = { n = { enum = [7] } }, required = ["n"] }
+
+[[case]]
+name = "memory"
+prompt = "Hi"
+memory = "2GB"
+
+[[case]]
+name = "embeddings"
+embed = ["The cat sat on the mat."]
+dimension = 768
+"""
+
+
+def test_a_suite_on_the_embedded_engine(smollm2, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+    (tmp_path / "smoke.toml").write_text(EMBEDDED)
+    publish = ("publish", smollm2(768), "suited", "--q", "Q8_0", "--to", "store", "--quiet")
+    smoke = ("smoke", "suited:q8_0", "--to", "store", "--suite", tmp_path / "smoke.toml", "--json")
+    for command in (publish, smoke):
+        line = [sys.executable, "-m", "ollamaq", *map(str, command)]
+        run = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1, run.stderr
+    checks = {check["name"]: check for check in json.loads(run.stdout)["checks"]}
+    assert checks["capital"]["ok"]
+    assert checks["as JSON"]["ok"]
+    assert checks["memory"]["ok"] is None
+    assert "Pooling type 'none'" in checks["embeddings"]["detail"]
