@@ -18,7 +18,9 @@ from ollamaq.files import Blob, sha256_of, write_text
 from ollamaq.gguf.model import Model
 from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
+from ollamaq.modelfile.read import load_modelfile
 from ollamaq.modelfile.render import render
+from ollamaq.ollama import silent
 from ollamaq.provenance import BOM, STATEMENT, bill_of_materials, statement, written
 from ollamaq.quantize import Plan, write_plan
 from ollamaq.servers.target import Progress
@@ -42,6 +44,31 @@ class Package:
     @property
     def gguf(self) -> Path:
         return self.directory / GGUF
+
+
+def open_package(directory: Path, progress: Progress = silent) -> Package:
+    """A package that was built before.
+
+    Raises:
+        UsageError: the directory is not a package, or its Modelfile is not one.
+        ModelRefused: the GGUF cannot be read.
+    """
+    gguf = directory / GGUF
+    if not gguf.is_file():
+        raise UsageError(f"{directory} has no {GGUF}", next_step="give a package, as `ollamaq publish` leaves it")
+    modelfile = load_modelfile(directory / MODELFILE)
+    named = [text.removeprefix("./") for text in (modelfile.from_, modelfile.projector) if text]
+    if named not in ([GGUF], [GGUF, PROJECTOR]):
+        raise UsageError(
+            f"{directory / MODELFILE} is FROM {', '.join(named)}, not ./{GGUF}", next_step="give a package of ollamaq's"
+        )
+    found = [_hashed(directory / name, progress) for name in named]
+    return Package(directory, modelfile, found[0].sha256, found[0].size, *found[1:])
+
+
+def _hashed(path: Path, progress: Progress) -> Blob:
+    size = path.stat().st_size if path.is_file() else 0
+    return Blob(path, digest_of(path, _counter(f"hashing {path.name}", size, progress)), size)
 
 
 def build(

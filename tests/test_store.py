@@ -10,6 +10,7 @@ import pytest
 
 from ollamaq.errors import ModelRefused, ServerError, ToolchainError, UsageError
 from ollamaq.modelfile.model import Modelfile
+from ollamaq.ollama import contents
 from ollamaq.ollama import store as module
 from ollamaq.ollama.store import Store, default_root
 
@@ -248,7 +249,7 @@ def test_a_store_that_cannot_be_written_is_said(model, tmp_path):
     ],
 )
 def test_sizes_are_told_as_ollama_tells_them(count, text):
-    assert module._human(count) == text
+    assert contents._human(count) == text
 
 
 def test_the_store_is_where_ollama_looks(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ollamaq.cli.bundle import bundle, install
 from ollamaq.cli.config import config, default_map
 from ollamaq.cli.convert import convert
 from ollamaq.cli.doctor import doctor
@@ -16,6 +17,8 @@ from ollamaq.cli.modelfile import modelfile
 from ollamaq.cli.output import command
 from ollamaq.cli.plan import plan
 from ollamaq.cli.publish import publish
+from ollamaq.cli.pull import pull
+from ollamaq.cli.push import push
 from ollamaq.cli.quantize import quantize
 from ollamaq.cli.rollback import rollback
 from ollamaq.cli.smoke import smoke
@@ -29,7 +32,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (publish, rollback, plan, quantize, convert, inspect, verify, sign, config, doctor):
+for run in (
+    publish,
+    rollback,
+    plan,
+    quantize,
+    convert,
+    inspect,
+    push,
+    pull,
+    bundle,
+    install,
+    verify,
+    sign,
+    config,
+    doctor,
+):
     app.command()(run)
 app.add_typer(smoke, name="smoke")
 app.add_typer(gguf, name="gguf")

@@ -56,7 +56,7 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"([0-9]+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
     if not match or not int(match[1]):
-        raise typer.BadParameter(f"{text!r} is not an amount of memory such as 512M or 1G")
+        raise typer.BadParameter(f"{text!r} is not an amount such as 512M or 1G")
     return int(match[1]) * UNITS[match[2].upper()]
 
 
@@ -206,4 +206,28 @@ Report = Annotated[
 SuiteFile = Annotated[
     Path | None,
     typer.Option("--suite", help="A smoke.toml with tests of your own, run after the others.", show_default=False),
+]
+ModelSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="SRC",
+        help="A package's directory, a bundle, or a model of this machine's Ollama.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[str, typer.Argument(metavar="REF", help="host[:port]/namespace/name:tag", show_default=False)]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Speak http to the registry instead of https.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="Trust these certificate authorities too (PEM).", show_default=False),
+]
+Parallel = Annotated[int, typer.Option("--parallel", min=1, max=64, help="Layers to transfer at the same time.")]
+ChunkSize = Annotated[
+    int,
+    typer.Option("--chunk-size", parser=_bytes, metavar="SIZE", help="Bytes of one request: 64M."),
+]
+LocalName = Annotated[str | None, typer.Argument(help="What to call it here.", show_default="what it is called there")]
+PackageDirectory = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="With --to file: the package's directory.", show_default="./<name>-<tag>"),
 ]

@@ -9,34 +9,22 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gguf import LlamaFileType
-
 from ollamaq.errors import ServerError, ToolchainError
 from ollamaq.files import BLOCK, Blob, new_file
-from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.model import Modelfile
-from ollamaq.modelfile.render import create_request
 from ollamaq.ollama import Progress
+from ollamaq.ollama.contents import GGUF, LAYER, PROJECTOR, Contents, Part, contents_of, manifest_json, parse_manifest
 from ollamaq.ollama.names import Name, parse_name
 
-MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-CONFIG = "application/vnd.docker.container.image.v1+json"
-LAYER = "application/vnd.ollama.image."
-GGUF, PROJECTOR = "model.gguf", "mmproj.gguf"
 MAX_JSON = 16 << 20
-FILE_TYPES = {int(kind): kind.name.partition("_")[2] for kind in LlamaFileType}
-"""``general.file_type`` to what ``ollama show`` calls it: 17 is ``Q5_K_M``."""
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def default_root() -> Path:
@@ -70,30 +58,48 @@ class Store:
             ToolchainError: the store cannot be written, or the disk is full.
         """
         parsed = parse_name(name)
-        request = create_request(modelfile, name, {GGUF: f"sha256:{sha256}"})
-        config = _config(gguf, modelfile)
+        made = contents_of(gguf, sha256, modelfile, projector)
         with _writing(self.root):
             sent = self._add(gguf, sha256, progress)
-            layers = [{**_entry("model", f"sha256:{sha256}", gguf.stat().st_size), "from": GGUF}]
             if projector:
                 self._add(projector.path, projector.sha256, progress)
-                beside = _entry("projector", f"sha256:{projector.sha256}", projector.size)
-                layers.insert(0, {**beside, "from": PROJECTOR})  # a server goes by the names
-            texts = [("template", request.get("template")), ("system", request.get("system"))]
-            texts += [("license", text) for text in request.get("license", ())]
-            layers += [self._put(LAYER + kind, text.encode()) for kind, text in texts if text]
-            if parameters := request.get("parameters"):
-                layers.append(self._put(LAYER + "params", _go_json(dict(sorted(parameters.items()))) + b"\n"))
-            if messages := request.get("messages"):
-                layers.append(self._put(LAYER + "messages", _go_json(messages) + b"\n"))
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": self._put(CONFIG, config),
-                "layers": layers,
-            }
-            self._name(parsed, _go_json(manifest) + b"\n")
+            for part in made.parts:
+                if part.data is not None:
+                    self._put(part, part.data)
+            names = {"model": GGUF, "projector": PROJECTOR}
+            layers = [layer.entry | ({"from": names[layer.kind]} if layer.path else {}) for layer in made.layers]
+            self._name(parsed, manifest_json(made.config.entry, layers) + b"\n")
         return sent
+
+    def contents(self, name: str) -> Contents:
+        """What a model is made of.
+
+        Raises:
+            ServerError: the store has no such model, or not all of it.
+        """
+        path = self._existing(name)
+        told = parse_manifest(_read(path), str(path))
+        return Contents(self._found(told.config), tuple(self._found(layer) for layer in told.layers))
+
+    def adopt(self, name: str, contents: Contents) -> None:
+        """Give a name to a model the blobs of which are files beside or in the store; they are moved into it.
+
+        Raises:
+            ToolchainError: the store cannot be written.
+        """
+        with _writing(self.root):
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            for part in contents.parts:
+                place = self._blob(part.digest)
+                if part.path is not None and part.path != place:
+                    os.replace(part.path, place)
+                os.utime(place)
+            self._name(parse_name(name), contents.manifest)
+
+    def blob(self, digest: str) -> Path | None:
+        """The file of a blob that the store has."""
+        path = self._blob(digest)
+        return path if path.is_file() else None
 
     def names(self) -> list[Name]:
         """The models in the store."""
@@ -167,6 +173,12 @@ class Store:
             )
         return self._blobs / f"sha256-{match[1]}"
 
+    def _found(self, part: Part) -> Part:
+        path = self._blob(part.digest)
+        if not path.is_file() or path.stat().st_size != part.size:
+            raise ServerError(f"{self.root} lacks a part of the model: {path.name}", next_step="pull the model again")
+        return Part(part.media_type, part.digest, part.size, path)
+
     def _add(self, gguf: Path, sha256: str, progress: Progress) -> bool:
         blob, source = self._blob(f"sha256:{sha256}"), gguf.resolve()
         size = source.stat().st_size
@@ -182,14 +194,12 @@ class Store:
             _copy(source, blob, sha256, size, progress)
         return True
 
-    def _put(self, media_type: str, data: bytes) -> dict[str, Any]:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        blob = self._blob(digest)
-        if blob.is_file():
-            os.utime(blob)
+    def _put(self, part: Part, data: bytes) -> None:
+        path = self._blob(part.digest)
+        if path.is_file():
+            os.utime(path)
         else:
-            _write(blob, data)
-        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+            _write(path, data)
 
     def _name(self, name: Name, manifest: bytes) -> None:
         path = self._path(name)
@@ -207,44 +217,6 @@ class Store:
             return
         for blob in unused:
             blob.unlink(missing_ok=True)
-
-
-def _config(gguf: Path, modelfile: Modelfile) -> bytes:
-    model = read_gguf(gguf)
-    architecture, file_type = (model.metadata.get(f"general.{key}") for key in ("architecture", "file_type"))
-    family = architecture.value if architecture else "unknown"
-    config = {
-        "model_format": "gguf",
-        "model_family": family,
-        "model_families": [family],
-        "model_type": _human(sum(math.prod(tensor.shape) for tensor in model.tensors)),
-        "file_type": FILE_TYPES.get(file_type.value, "unknown") if file_type else "unknown",
-    }
-    more = {"renderer": modelfile.renderer, "parser": modelfile.parser, "requires": modelfile.requires}
-    return _go_json(config | {key: value for key, value in more.items() if value}) + b"\n"
-
-
-def _human(count: int) -> str:
-    """Ollama's ``HumanNumber``: ``134.52M``, ``7.6B``."""
-    for unit, letter, digits in ((10**9, "B", 1), (10**6, "M", 2)):
-        if count >= unit:
-            return f"{count // unit}{letter}" if count % unit == 0 else f"{count / unit:.{digits}f}{letter}"
-    return f"{count / 1000:.0f}K" if count >= 1000 else str(count)
-
-
-def _entry(kind: str, digest: str, size: int) -> dict[str, Any]:
-    return {"mediaType": LAYER + kind, "digest": digest, "size": size}
-
-
-def _go_json(value: Any) -> bytes:
-    """JSON as Go's ``encoding/json`` writes it, so that digests are those that a server would compute."""
-    if isinstance(value, dict):
-        return b"{" + b",".join(_go_json(key) + b":" + _go_json(item) for key, item in value.items()) + b"}"
-    if isinstance(value, list):
-        return b"[" + b",".join(map(_go_json, value)) + b"]"
-    if isinstance(value, float):
-        return format(Decimal(repr(value)).normalize(), "f").encode() if value else b"0"
-    return json.dumps(value, ensure_ascii=False).translate(_ESCAPES).encode()
 
 
 def _layers_of(manifest: Path) -> list[dict[str, Any]]:
