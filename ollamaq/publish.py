@@ -26,6 +26,8 @@ from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
 from ollamaq.prompting import Prompting
 from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
+from ollamaq.registry.push import push as push_model
+from ollamaq.registry.push import push_places
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
 from ollamaq.smoke.tokens import token_counter
@@ -61,6 +63,7 @@ class Release:
     checks: tuple[CheckResult, ...] = ()
     template: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    pushed: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -173,6 +176,9 @@ def publish(
     gate: Gate = NO_GATE,
     sign_with: Path | None = None,
     threads: int | None = None,
+    push: str | None = None,
+    insecure: bool = False,
+    ca_file: Path | None = None,
     progress: Progress = lambda label, done, total: None,
 ) -> list[Release]:
     """Publish a model directory (or a GGUF of floats) to Ollama, in one mix or several.
@@ -207,6 +213,10 @@ def publish(
         gate: what it must show beyond passing checks; `gate.read_gate` reads one.
         sign_with: a private ed25519 key, by which the package's provenance is signed.
         threads: threads to quantize with; the bytes do not depend on it.
+        push: ``host/namespace/name[:tag]`` of a registry, to which what has passed is pushed; the tag is by default
+            that of the model's name.
+        insecure: http instead of https for that registry.
+        ca_file: a PEM file of further certificate authorities to trust there.
         progress: is told ``(label, done, total)``, in bytes.
 
     Raises:
@@ -233,6 +243,7 @@ def publish(
     planned = plan_releases(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
     )
+    places = push_places(push, [item.name for item in planned], tested=to != "file", insecure=insecure, ca_file=ca_file)
     counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
     modelfiles = plan_modelfiles(opened, planned, parameters, team)
@@ -301,6 +312,15 @@ def publish(
             raise PublishFailed(releases)
         for digests in [stage.promote() for stage in stages]:
             releases = [replace(release, digest=digests[release.name]) for release in releases]
+    for at, place in enumerate(places):
+        pushed = push_model(
+            str(releases[at].package),
+            place,
+            insecure=insecure,
+            ca_file=ca_file,
+            progress=_of(releases[at].mix, progress),
+        )
+        releases[at] = replace(releases[at], pushed=pushed.reference)
     return releases
 
 

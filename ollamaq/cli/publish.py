@@ -16,6 +16,7 @@ from ollamaq.cli.options import (
     Adapters,
     AllowRequantize,
     Base,
+    CaFile,
     ChatFormat,
     Cpus,
     DryRun,
@@ -23,6 +24,7 @@ from ollamaq.cli.options import (
     Gpu,
     Image,
     ImatrixFile,
+    Insecure,
     Json,
     Keep,
     Mmproj,
@@ -96,6 +98,14 @@ def publish(
     cpus: Cpus = None,
     port: Port = None,
     threads: Threads = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push", metavar="REF", help="Push what has passed to host/namespace/name[:tag], too.", show_default=False
+        ),
+    ] = None,
+    insecure: Insecure = False,
+    ca_file: CaFile = None,
     dry_run: DryRun = False,
     base: Base = None,
     adapter: Adapters = None,
@@ -171,6 +181,9 @@ def publish(
                 gate=gate,
                 sign_with=sign,
                 threads=threads,
+                push=push,
+                insecure=insecure,
+                ca_file=ca_file,
                 progress=progress,
             )
     except PublishFailed as error:
@@ -244,7 +257,8 @@ def _created(release: Release) -> str:
         create = f"ollama create {release.name} -f {release.package}/Modelfile"
         return f"\nbuilt [bold]{release.package}/[/]; create it with: {create}"
     how = "" if release.sent else " (its GGUF was there already)"
-    return f"\npublished [bold]{release.name}[/]{how}; run it with: [bold]ollama run {release.name}[/]"
+    pushed = f"\npushed [bold]{release.pushed}[/]" if release.pushed else ""
+    return f"\npublished [bold]{release.name}[/]{how}; run it with: [bold]ollama run {release.name}[/]{pushed}"
 
 
 def _as_json(releases: Sequence[Release]) -> dict[str, Any]:

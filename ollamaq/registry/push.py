@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from ollamaq.errors import UsageError
 from ollamaq.ollama import Progress, silent
 from ollamaq.ollama.contents import Part
+from ollamaq.ollama.names import parse_name
 from ollamaq.registry.manifests import put_manifest
 from ollamaq.registry.parallel import in_parallel
 from ollamaq.registry.reference import Reference, parse_reference
@@ -87,3 +90,27 @@ def push(
         manifest = contents.manifest
         digest = put_manifest(session, manifest)
     return Pushed(str(where), digest, contents.size, tuple(seen))
+
+
+def push_places(
+    text: str | None, names: Sequence[str], *, tested: bool, insecure: bool = False, ca_file: Path | None = None
+) -> list[Reference]:
+    """Where models of these names are to be pushed; that we may is found out now, before there is anything to push.
+
+    Raises:
+        UsageError: one tag for several models, or models that will not have been tested.
+        ServerError: the registry cannot be reached, or does not let us.
+    """
+    if text is None:
+        return []
+    if not tested:
+        raise UsageError(
+            "--push is for what has been tested, and --to file tests nothing", next_step="use another --to"
+        )
+    tagged = ":" in text.rpartition("/")[2]
+    if tagged and len(names) > 1:
+        raise UsageError(f"{text!r} is one place for {len(names)} models", next_step="leave the tag out")
+    places = [parse_reference(text if tagged else f"{text}:{parse_name(name).tag}") for name in names]
+    with Session(places[0], PUSH, insecure=insecure, ca_file=ca_file) as session:
+        check_authority(session)
+    return places
