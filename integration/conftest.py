@@ -1,6 +1,7 @@
 """Fixtures: the real parts of `parts`, and a real Ollama that runs beside the tests."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import parts
+from registry import Registry
 
 LOGS = pytest.StashKey[Path]()
 
@@ -132,3 +134,60 @@ def pytest_runtest_makereport(item):
     if report.failed and log and "ollama_server" in item.fixturenames:
         report.sections.append(("end of the log of ollama serve", "\n".join(log.read_text().splitlines()[-60:])))
     return report
+
+
+@pytest.fixture
+def registries(tmp_path) -> Iterator[Callable[..., Registry]]:
+    """Call it with 2 (Debian's docker-registry) or 3, and settings, for a registry that runs until the test ends."""
+    started: list[Registry] = []
+
+    def start(generation: int, settings: dict | None = None, directory: Path | None = None) -> Registry:
+        program = parts.docker_registry() if generation == 2 else parts.distribution()
+        place = directory or tmp_path / f"registry-{len(started)}"
+        registry = Registry([program], place, unused_port(), settings)
+        started.append(registry)
+        registry.start()
+        return registry
+
+    yield start
+    for registry in started:
+        registry.kill()
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory) -> Path:
+    """A package of 24 MB that no engine could run; registries do not mind."""
+    import gguf
+    import numpy as np
+
+    directory = tmp_path_factory.mktemp("package")
+    writer = gguf.GGUFWriter(directory / "model.gguf", "llama")
+    writer.add_tensor("token_embd.weight", np.random.default_rng(2026).random((6, 1 << 20), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (directory / "Modelfile").write_text("FROM ./model.gguf\nSYSTEM Be brief.\nPARAMETER temperature 0.5\n")
+    return directory
+
+
+@pytest.fixture
+def own_environment(tmp_path) -> dict[str, str]:
+    """Environment of an ollamaq that knows nothing of this machine's models, caches and logins."""
+    own = {"XDG_CACHE_HOME": "cache", "DOCKER_CONFIG": "docker", "OLLAMA_MODELS": "models"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OLLAMA", "SSL_CERT"))}
+    return kept | {name: str(tmp_path / place) for name, place in own.items()}
+
+
+@pytest.fixture
+def ollamaq(tmp_path, own_environment) -> Callable[..., dict]:
+    """Run ``ollamaq … --json`` in the test's directory; gives what it prints."""
+
+    def run(*arguments: object, code: int = 0, env: dict[str, str] | None = None) -> dict:
+        command = [sys.executable, "-m", "ollamaq", *map(str, arguments), "--json"]
+        done = subprocess.run(command, cwd=tmp_path, env=own_environment | (env or {}), capture_output=True, text=True)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return json.loads(done.stdout)
+
+    return run

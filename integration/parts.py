@@ -1,6 +1,7 @@
 """The real parts that the integration tests need, each made once and kept.
 
-    python integration/parts.py [all | ollama | llamacpp | docker | image | smollm2 | legacy | legacy-image]
+    python integration/parts.py [all | ollama | llamacpp | docker | image | smollm2 | docker-registry | distribution |
+                                 legacy | legacy-image]
 
 They are kept by name and version in ``~/.cache/ollamaq-integration`` (or ``$OLLAMAQ_INTEGRATION_CACHE``). A part is
 made in a scratch directory beside its place and renamed when it is whole, under a lock, so that several processes can
@@ -34,6 +35,7 @@ LEGACY = "0.17.4"
 LLAMACPP = "11434.0.0"
 SMOLLM2 = "0.1.2"
 DJANGO = "5.2.8"
+DISTRIBUTION = "3.0.0"
 IMAGE = f"ollamaq-integration/ollama:{OLLAMA}"
 LEGACY_IMAGE = f"ollamaq-integration/ollama:{LEGACY}"
 
@@ -61,6 +63,13 @@ LLAMACPP_OPTIONS = {
     "LLAMA_USE_PREBUILT_UI": "OFF",
 }
 LLAMACPP_PROGRAMS = ("llama-quantize", "llama-server")
+
+REGISTRY_PACKAGES = {
+    "docker-registry": "docker-registry",
+    "htpasswd": "apache2-utils",
+    "openssl": "openssl",
+    "curl": "curl",
+}
 
 # Beside the programs and their libraries, all that a container of them reads.
 IMAGE_FILES = ("/etc/passwd", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl/certs/ca-certificates.crt")
@@ -140,6 +149,21 @@ def image() -> str:
 def legacy_image() -> str:
     """Name of a Docker image with the Ollama of `legacy_ollama` and nothing but what that needs."""
     return _imported(LEGACY_IMAGE, legacy_ollama)
+
+
+def docker_registry() -> str:
+    """Debian's docker-registry, with what its tests need: htpasswd, openssl, curl; installed where they are missing."""
+    with lock("docker-registry"):
+        missing = [package for program, package in REGISTRY_PACKAGES.items() if not _found(program)]
+        if missing:
+            say(f"docker-registry: installing {' '.join(missing)}")
+            _install(missing)
+    return str(_found("docker-registry"))
+
+
+def distribution() -> str:
+    """The program of distribution 3, the registry that Debian does not have yet."""
+    return str(kept(f"distribution-{DISTRIBUTION}", _build_distribution) / "registry")
 
 
 def go_program(name: str) -> Path:
@@ -222,6 +246,12 @@ def _build_legacy_ollama(directory: Path) -> None:
             f"github.com/ollama/ollama@v{LEGACY}",
             env={"GOBIN": str(directory / "bin"), "CGO_ENABLED": "1", "CGO_CFLAGS": flags, "CGO_CXXFLAGS": flags},
         )
+
+
+def _build_distribution(directory: Path) -> None:
+    need("go", "Go 1.26 or newer")
+    program = f"github.com/distribution/distribution/v3/cmd/registry@v{DISTRIBUTION}"
+    run("go", "install", "-trimpath", program, env={"GOBIN": str(directory), "CGO_ENABLED": "0"})
 
 
 def _build_go(source: Path, program: Path) -> None:
@@ -343,15 +373,18 @@ def _install_docker() -> None:
     missing = [] if shutil.which("dockerd", path=_system_path()) else ["docker.io", "iptables"]
     if not missing and shutil.which("docker"):
         return
-    need("apt-get", "Docker (only Debian's and Ubuntu's is installed by itself)")
     say("docker: installing it")
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ("apt-get", "install", "-qq", "-y", "--no-install-recommends")
-    run(*_as_root(env), "apt-get", "update", "-qq", env=env)
     if missing:
-        run(*_as_root(env), *install, *missing, env=env)
+        _install(missing)
     if not shutil.which("docker"):  # from Debian 13 on the client is a package of its own
-        run(*_as_root(env), *install, "docker-cli", env=env)
+        _install(["docker-cli"])
+
+
+def _install(packages: Sequence[str]) -> None:
+    need("apt-get", f"{' and '.join(packages)} (only Debian's and Ubuntu's are installed by themselves)")
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(*_as_root(env), "apt-get", "update", "-qq", env=env)
+    run(*_as_root(env), "apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages, env=env)
 
 
 def _start_docker(patience: float = 60) -> None:
@@ -441,6 +474,10 @@ def _as_root(env: Mapping[str, str]) -> Sequence[str]:
     return ("sudo", "-n", *(("env", *(f"{name}={value}" for name, value in env.items())) if env else ()))
 
 
+def _found(program: str) -> str | None:
+    return shutil.which(program, path=_system_path())
+
+
 def _system_path() -> str:
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
@@ -450,6 +487,8 @@ PARTS: Mapping[str, Callable[[], object]] = {
     "ollama": ollama,
     "docker": docker,
     "image": image,
+    "docker-registry": docker_registry,
+    "distribution": distribution,
     "smollm2": functools.partial(smollm2, 768),
     "legacy": legacy_ollama,
     "legacy-image": legacy_image,

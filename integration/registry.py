@@ -72,6 +72,11 @@ class Registry:
         answer = httpx.get(f"{self.url}/v2/{repository}/tags/list", trust_env=False)
         return (answer.json().get("tags") or []) if answer.status_code == 200 else []
 
+    def tags_on_disk(self) -> list[str]:
+        """The same of a registry that does not run."""
+        found = self.directory.glob("storage/docker/registry/v2/repositories/**/_manifests/tags/*/current/link")
+        return [path.parent.parent.name for path in found]
+
     def uploaded(self) -> int:
         """Bytes of uploads that have begun and not ended."""
         found = self.directory.glob("storage/docker/registry/v2/repositories/**/_uploads/*/data")
@@ -83,7 +88,8 @@ class Line:
 
     def __init__(self, target: str) -> None:
         self.target = target.split(":")[0], int(target.split(":")[1])
-        self.sent = 0
+        self.sent = self.received = 0
+        self._at, self._then = 1 << 60, lambda: None
         self.act: Callable[[int], bool] = lambda sent: False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -102,7 +108,12 @@ class Line:
 
         self.act = act
 
+    def received_at(self, count: int, then: Callable[[], object]) -> None:
+        """Call ``then`` once, after so many more bytes have come back."""
+        self._at, self._then = self.received + count, then
+
     def close(self) -> None:
+        """Take no more connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -119,15 +130,14 @@ class Line:
         back = threading.Thread(target=self._back, args=(server, client), daemon=True)
         back.start()
         with contextlib.suppress(OSError):
-            while data := client.recv(1 << 16):
+            while data := client.recv(1 << 13):
                 server.sendall(data)
                 with self._lock:
                     self.sent += len(data)
                     cut = self.act(self.sent)
                 if cut:
                     _reset(client)
-                    _reset(server)
-                    return None
+                    break
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
         back.join()
@@ -138,6 +148,10 @@ class Line:
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
+                self.received += len(data)
+                if self.received >= self._at:
+                    self._at = 1 << 60
+                    self._then()
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_WR)
