@@ -108,17 +108,18 @@ def test_tls_with_a_ca_of_ones_own(registries, package, ollamaq, tmp_path):
 
 
 class Redirecting(http.server.BaseHTTPRequestHandler):
-    """In front of a registry: manifests are passed on, blobs are redirected to it, as registries over S3 do."""
+    """In front of a registry: manifests are passed on, blobs are redirected to another host, as those over S3 do."""
 
     behind = ""
 
     def do_GET(self):
         if "/blobs/" in self.path:
             self.send_response(307)
-            self.send_header("Location", f"http://{self.behind}{self.path}")
+            self.send_header("Location", f"http://localhost:{self.behind.rpartition(':')[2]}{self.path}")
             self.send_header("Content-Length", "0")
             return self.end_headers()
-        answer = httpx.request(self.command, f"http://{self.behind}{self.path}", trust_env=False)
+        accept = {"Accept": self.headers.get("Accept", "*/*")}
+        answer = httpx.request(self.command, f"http://{self.behind}{self.path}", headers=accept, trust_env=False)
         self.send_response(answer.status_code)
         for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
             if name in answer.headers:

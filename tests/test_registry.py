@@ -1,6 +1,8 @@
 """Pushing to and pulling from registries that behave, forget, lie, or go away."""
 
+import functools
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -10,7 +12,9 @@ import gguf
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from ollamaq.cli import app
 from ollamaq.errors import ServerError, ToolchainError, UsageError
 from ollamaq.ollama.store import Store
 from ollamaq.registry import downloads, session, uploads
@@ -551,3 +555,65 @@ def test_nothing_is_fetched_where_there_is_no_room(registry, send, monkeypatch):
 def test_a_model_that_is_not_there_is_one_sentence(registry):
     with pytest.raises(ServerError, match=r"has no model registry\.test/team/bot:q5"):
         fetch(registry)
+
+
+@pytest.fixture
+def command(registry, monkeypatch):
+    """Run ``ollamaq …`` against the registry; gives the exit code, stdout and stderr."""
+    for name in ("push", "pull"):
+        module = importlib.import_module(f"ollamaq.cli.{name}")
+        original = getattr(module, f"run_{name}")
+        monkeypatch.setattr(module, f"run_{name}", functools.partial(original, transport=registry.transport))
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+def test_commands_speak_json(command, registry, package, tmp_path):
+    code, out, _ = command("push", package, REF, "--json")
+    pushed = json.loads(out)
+    assert (code, pushed["schema_version"], pushed["reference"]) == (0, 1, REF)
+    assert pushed["digest"] == sha256(registry.manifests["team/bot", "q5"])
+    code, out, _ = command("push", package, REF, "--dry-run", "--json")
+    assert (code, json.loads(out)["dry_run"], json.loads(out)["sent"]) == (0, True, 0)
+    code, out, _ = command("pull", REF, "bot", "--to", "store", "--json")
+    assert (code, json.loads(out)["name"]) == (0, "bot:latest")
+    code, out, _ = command("bundle", "bot", tmp_path / "bot.tar", "--json")
+    assert (code, json.loads(out)["digest"]) == (0, pushed["digest"])
+    code, out, _ = command("install", tmp_path / "bot.tar", "other:1", "--to", "store", "--json")
+    assert (code, json.loads(out)["name"]) == (0, "other:1")
+
+
+def test_commands_tell_people_what_went_where(command, package):
+    _, out, _ = command("push", package, REF)
+    assert re.search(r"model\s+262\.\d KB|model\s+262 KB\s+sent", out)
+    assert f"pushed {REF} (sha256:" in out
+    _, out, _ = command("push", package, REF, "--quiet")
+    assert out == f"{REF}\n"
+    _, out, _ = command("pull", REF, "--to", "store")
+    assert out.startswith(f"put {REF} into the store")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (("push", "{package}", "bot"), 2, "names no host"),
+        (("push", "./nowhere", REF), 2, "does not exist"),
+        (("push", "{package}/..", REF), 2, "has no model.gguf"),
+        (("push", "{package}/Modelfile", REF), 3, "cannot read"),
+        (("push", "unknown-model", REF), 4, "no model unknown-model:latest in"),
+        (("pull", REF), 4, "has no model"),
+        (("pull", REF, "--to", "store", "-o", "x"), 2, "--output is for --to file"),
+        (("install", "{package}/model.gguf", "--to", "store"), 3, "cannot read"),
+        (("bundle", "{package}", "/proc/no/bot.tar"), 5, "cannot write"),
+    ],
+)
+def test_bad_input_is_one_sentence(command, package, monkeypatch, arguments, code, why):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    found, _, err = command(*(str(argument).format(package=package) for argument in arguments))
+    assert found == code, err
+    assert why in err
+    assert "next:" in err

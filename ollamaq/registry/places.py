@@ -38,6 +38,12 @@ class Place(Protocol):
         """Make the model of blobs that are files. The digest of its manifest there, if it has one."""
 
 
+def check_output(to: str, output: Path | None) -> None:
+    """Raise UsageError where a directory is named for what goes elsewhere."""
+    if output and to != "file":
+        raise UsageError("--output is for --to file", next_step="leave it out, or add --to file")
+
+
 def open_place(
     to: str, name: str, output: Path | None, stack: contextlib.ExitStack, **options: Any
 ) -> StorePlace | PackagePlace | ServerPlace:
@@ -46,8 +52,6 @@ def open_place(
     Raises:
         UsageError, ServerError, ToolchainError: there is no such place.
     """
-    if output and to != "file":
-        raise UsageError("--output is for --to file", next_step="leave it out, or add --to file")
     if to == "file":
         parsed = parse_name(name)
         return PackagePlace(output or Path(f"{parsed.model}-{parsed.tag}"))

@@ -18,7 +18,7 @@ from ollamaq.registry.bundle import open_bundle
 from ollamaq.registry.downloads import extract_blob, fetch_blob
 from ollamaq.registry.manifests import get_manifest
 from ollamaq.registry.parallel import in_parallel
-from ollamaq.registry.places import Place, clear_staging, open_place
+from ollamaq.registry.places import Place, check_output, clear_staging, open_place
 from ollamaq.registry.push import PARALLEL
 from ollamaq.registry.reference import parse_reference
 from ollamaq.registry.session import PULL, Session
@@ -68,6 +68,7 @@ def pull(
         ServerError: the registry cannot be reached, refuses, or sends something else; or the server does.
         ToolchainError: the disk is full or cannot be written.
     """
+    check_output(to, output)
     where = parse_reference(reference)
     if not name and ":" in where.tag:
         raise UsageError(f"{reference} has no tag to be called by", next_step="give a name after it")
@@ -105,6 +106,7 @@ def install(
         ModelRefused: the bundle is damaged, or made to do harm.
         UsageError, ServerError, ToolchainError: as `pull`.
     """
+    check_output(to, output)
     bundle = open_bundle(path)
     if not (name or bundle.name):
         raise UsageError(f"{path} does not tell what its model is called", next_step="give a name after it")
