@@ -22,6 +22,8 @@ from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.parser import parse
 from ollamaq.quantize import Overrides
+from ollamaq.registry.push import Pushed
+from ollamaq.registry.reference import parse_reference
 from ollamaq.servers.target import Reply
 from ollamaq.team.policy import PolicyBroken
 from ollamaq.team.preset import prompted
@@ -399,3 +401,23 @@ def test_a_policy_holds_for_the_name_that_is_given(checkpoint, target, team):
     team.write_text(TEAM.replace('"license"]', '"license"]\nnames = ["acme/*"]'))
     with pytest.raises(PolicyBroken, match="the name 'bot' is like none of"):
         ollamaq.publish(checkpoint, "bot", preset="house", env="prod")
+
+
+def test_only_what_has_passed_is_pushed_to_a_registry(checkpoint, target, tmp_path, monkeypatch):
+    order = []
+    place = parse_reference("registry.test/team/tiny:q8_0")
+    monkeypatch.setattr(publishing, "push_places", lambda *arguments, **options: order.append("asked") or [place])
+
+    def push(package, reference, **options):
+        order.append(sorted(target.models))
+        return Pushed(str(reference), "sha256:00", 1, ())
+
+    monkeypatch.setattr(publishing, "push_model", push)
+    options = {"quantization": "Q8_0", "output": tmp_path / "out", "push": "registry.test/team/tiny"}
+    (release,) = ollamaq.publish(checkpoint, **options)
+    assert release.pushed == "registry.test/team/tiny:q8_0"
+    assert order == ["asked", ["tiny:q8_0"]]
+    target.answer = ""
+    with pytest.raises(publishing.PublishFailed):
+        ollamaq.publish(checkpoint, **options)
+    assert order == ["asked", ["tiny:q8_0"], "asked"]

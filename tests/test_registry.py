@@ -19,7 +19,7 @@ from ollamaq.errors import ServerError, ToolchainError, UsageError
 from ollamaq.ollama.store import Store
 from ollamaq.registry import downloads, session, uploads
 from ollamaq.registry.pull import pull
-from ollamaq.registry.push import push
+from ollamaq.registry.push import push, push_places
 from ollamaq.registry.reference import parse_reference
 
 REF = "registry.test/team/bot:q5"
@@ -617,3 +617,18 @@ def test_bad_input_is_one_sentence(command, package, monkeypatch, arguments, cod
     assert found == code, err
     assert why in err
     assert "next:" in err
+
+
+def test_each_mix_is_pushed_under_its_own_tag_and_authority_is_asked_first(monkeypatch):
+    asked = []
+    monkeypatch.setattr("ollamaq.registry.push.check_authority", lambda session: asked.append(session.repository_url))
+    names = ["bot:q4_K_M", "bot:q8_0"]
+    places = push_places("registry.test/team/bot", names, tested=True)
+    assert [str(place) for place in places] == [f"registry.test/team/{name}" for name in names]
+    assert asked == ["https://registry.test/v2/team/bot"]
+    assert [str(place) for place in push_places(REF, names[:1], tested=True)] == [REF]
+    assert push_places(None, names, tested=False) == []
+    with pytest.raises(UsageError, match="is one place for 2 models"):
+        push_places(REF, names, tested=True)
+    with pytest.raises(UsageError, match="--to file tests nothing"):
+        push_places(REF, names[:1], tested=False)
