@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import re
@@ -32,7 +33,7 @@ class FakeRegistry:
     def __init__(self):
         self.blobs, self.manifests, self.uploads, self.asked = {}, {}, {}, []
         self.hook = lambda request: None
-        self.sent = 0
+        self.keys, self.sent = itertools.count(), 0
 
     @property
     def transport(self):
@@ -56,7 +57,7 @@ class FakeRegistry:
             if query.get("mount") in self.blobs.get(query.get("from"), ()):
                 self.blobs.setdefault(repository, {})[query["mount"]] = self.blobs[query["from"]][query["mount"]]
                 return httpx.Response(201)
-            key = str(len(self.uploads))
+            key = str(next(self.keys))
             self.uploads[key] = b""
         elif key not in self.uploads:
             return httpx.Response(404, json={"errors": [{"code": "BLOB_UPLOAD_UNKNOWN", "message": "unknown"}]})
@@ -327,7 +328,7 @@ def test_a_registry_that_is_gone_for_good_is_one_sentence(registry, send):
 def test_a_busy_registry_is_waited_for(registry, send):
     busy = [429, 503]
     registry.hook = lambda request: httpx.Response(busy.pop()) if request.method == "HEAD" and busy else None
-    send()
+    send(parallel=1)
     assert not busy
 
 
