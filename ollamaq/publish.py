@@ -30,7 +30,7 @@ from ollamaq.registry.push import push as push_model
 from ollamaq.registry.push import push_places
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
-from ollamaq.smoke.tokens import token_counter
+from ollamaq.smoke.tokens import tokenizer_of
 from ollamaq.source import Source, open_source
 from ollamaq.team.preset import Preset, preset_for, prompted
 
@@ -244,7 +244,7 @@ def publish(
         opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
     )
     places = push_places(push, [item.name for item in planned], tested=to != "file", insecure=insecure, ca_file=ca_file)
-    counter = token_counter(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
+    tokenize = tokenizer_of(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
     modelfiles = plan_modelfiles(opened, planned, parameters, team)
     with contextlib.ExitStack() as stack:
@@ -286,7 +286,7 @@ def publish(
                         prompted(prompting.trained, modelfile),
                         prompts=prompts,
                         expect=expect,
-                        count_tokens=counter,
+                        tokenize=tokenize,
                         sees=built.projector is not None,
                         cases=cases,
                     )

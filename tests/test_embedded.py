@@ -19,6 +19,7 @@ from ollamaq.publish import plan_releases
 from ollamaq.quantize import write_plan
 from ollamaq.servers.embedded import Embedded
 from ollamaq.servers.target import Reply, ToolCall, Unsupported
+from ollamaq.smoke.tokens import tokenizer_of
 from ollamaq.source import open_source
 
 GREEDY = {"temperature": 0, "seed": 0, "num_predict": 6}
@@ -54,6 +55,13 @@ def test_a_model_answers_and_is_prompted_as_in_training(engine, gguf, checkpoint
     assert 0 < reply.answer_tokens <= 6
     prompt = ChatFormat.of(open_checkpoint(checkpoint)).render(HELLO)
     assert engine.render("bot", HELLO) == prompt
+
+
+def test_token_ids_are_those_of_training(engine, gguf, checkpoint):
+    pytest.importorskip("tokenizers")
+    create(engine, gguf)
+    text = "<|im_start|>user\nParis, 42!<|im_end|>\n"
+    assert engine.tokenize("bot", text) == tokenizer_of(checkpoint)(text)
 
 
 def test_the_modelfiles_system_prompt_is_used_where_there_is_none(engine, gguf):

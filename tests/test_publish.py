@@ -89,7 +89,7 @@ def checkpoint(tiny_checkpoint):
 def target(checkpoint, monkeypatch):
     memory = Memory(ChatFormat.of(open_checkpoint(checkpoint)))
     monkeypatch.setattr(publishing, "open_targets", lambda to, **options: [] if to == "file" else [memory])
-    monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+    monkeypatch.setattr(publishing, "tokenizer_of", lambda path: None)
     return memory
 
 
@@ -147,7 +147,7 @@ def targets(checkpoint, monkeypatch):
     for i, memory in enumerate(memories):
         memory.version, memory.pinned = f"0.{i}", f"image@sha256:{i}"
     monkeypatch.setattr(publishing, "open_targets", lambda to, **options: memories)
-    monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+    monkeypatch.setattr(publishing, "tokenizer_of", lambda path: None)
     return memories
 
 
@@ -269,7 +269,7 @@ def rendering(checkpoint, monkeypatch):
     def make(version, native=None):
         memory = Rendering(ChatFormat.of(open_checkpoint(checkpoint)), version, native)
         monkeypatch.setattr(publishing, "open_targets", lambda to, **options: [memory])
-        monkeypatch.setattr(publishing, "token_counter", lambda path: None)
+        monkeypatch.setattr(publishing, "tokenizer_of", lambda path: None)
         return memory
 
     return make

@@ -11,9 +11,9 @@ from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.errors import ModelRefused, ServerError, UsageError
 from ollamaq.ollama.client import ServerGone
-from ollamaq.servers.target import Reply
+from ollamaq.servers.target import Reply, Unsupported
 from ollamaq.smoke import run_smoke
-from ollamaq.smoke.tokens import token_counter
+from ollamaq.smoke.tokens import tokenizer_of
 
 TRAINING = ChatFormat(
     "{{ bos_token }}{% if messages[0].role != 'system' %}[system]Be kind.{% endif %}"
@@ -24,7 +24,7 @@ WITHOUT_SYSTEM = ChatFormat("{% for m in messages %}[{{ m.role }}]{{ m.content }
 
 
 def words(prompt):
-    return len(re.findall(r"\w+|\S", prompt))
+    return [sum(word.encode()) for word in re.findall(r"\w+|\S", prompt)]
 
 
 def failing(error):
@@ -39,8 +39,14 @@ class Target:
 
     label, engine, version = "here", "Fake", "1"
 
-    def __init__(self, text="Paris.", done_reason="stop", renders=TRAINING, extra_tokens=0):
+    def __init__(self, text="Paris.", done_reason="stop", renders=TRAINING, extra_tokens=0, ids=None):
         self.text, self.done_reason, self.renders, self.extra_tokens = text, done_reason, renders, extra_tokens
+        self.ids = ids
+
+    def tokenize(self, name, text):
+        if self.ids is None:
+            raise Unsupported("told nowhere")
+        return self.ids(text)
 
     def capabilities(self, name):
         return claims_of_jinja(self.renders.template)
@@ -53,12 +59,12 @@ class Target:
 
     def chat(self, name, messages, options):
         self.options = options
-        tokens = words(self.renders.render(messages)) + self.extra_tokens
+        tokens = len(words(self.renders.render(messages))) + self.extra_tokens
         return Reply(self.text, self.done_reason, tokens, 3, 0.01)
 
 
 def outcome(target, **options):
-    given = {"chat_format": TRAINING, "count_tokens": words} | options
+    given = {"chat_format": TRAINING, "tokenize": words} | options
     return {check.name: check for check in run_smoke(target, "model", **given)}
 
 
@@ -104,13 +110,13 @@ def test_a_template_that_is_in_effect_and_rendered_otherwise_is_not_called_anoth
 
 def test_a_leading_bos_may_be_left_to_the_tokenizer():
     bare = ChatFormat(TRAINING.template)
-    assert outcome(Target(renders=bare), count_tokens=None)["prompt"].ok
+    assert outcome(Target(renders=bare), tokenize=None)["prompt"].ok
 
 
 def test_what_cannot_be_checked_is_said_and_does_not_fail():
-    checks = outcome(Target(), chat_format=None, count_tokens=None)
+    checks = outcome(Target(), chat_format=None, tokenize=None)
     assert checks["prompt"].ok is None
-    assert outcome(Target(), count_tokens=None)["tokens"].ok is None
+    assert outcome(Target(), tokenize=None)["tokens"].ok is None
 
 
 def test_conversations_that_the_template_refuses_are_left_out():
@@ -172,16 +178,25 @@ def test_an_expectation_that_is_no_regular_expression_is_refused():
 
 def test_tokens_are_counted_without_another_bos(tiny_checkpoint):
     pytest.importorskip("tokenizers")
-    count = token_counter(tiny_checkpoint())
-    assert count("<|im_start|>Paris<|im_end|>") == 3
+    tokenize = tokenizer_of(tiny_checkpoint())
+    ids = tokenize("<|im_start|>Paris<|im_end|>")
+    assert (len(ids), ids[0], ids[-1]) == (3, 1, 2)
+
+
+def test_ids_of_another_vocabulary_are_told_where_a_place_gives_them():
+    assert "with the same ids" in outcome(Target(ids=words))["tokens"].detail
+    check = outcome(Target(ids=lambda text: [*words(text)[:-1], 7]))["tokens"]
+    assert check.ok is False
+    assert " is 7 by the GGUF's vocabulary, " in check.detail
+    assert "is nothing by" in outcome(Target(ids=lambda text: words(text)[:-1]))["tokens"].detail
 
 
 def test_tokens_cannot_be_counted_without_the_file_and_a_broken_one_is_refused(tmp_path):
     pytest.importorskip("tokenizers")
-    assert token_counter(tmp_path) is None
+    assert tokenizer_of(tmp_path) is None
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelRefused, match=r"tokenizer\.json is not a tokenizer"):
-        token_counter(tmp_path)
+        tokenizer_of(tmp_path)
 
 
 def test_a_model_that_does_not_load_fails_that_check_and_ends_the_test():

@@ -109,6 +109,10 @@ class Container:
         """What ``/api/show`` tells."""
         return self._server.show(name)
 
+    def tokenize(self, name: str, text: str) -> list[int]:
+        """Not here: Ollama tells no more than how many tokens there are."""
+        return self._server.tokenize(name, text)
+
     def template(self, name: str) -> str:
         """The template in effect."""
         return self._server.template(name)

@@ -120,12 +120,19 @@ class Embedded:
     def render(self, name: str, messages: Sequence[Message], **more: Any) -> str:
         """The prompt, by llama.cpp's own Jinja engine, of what a server would hand to it."""
         body = llama_request(self._conversation(name, messages), **more)
-        url = f"{self._server(name).listening_address}/apply-template"
+        return str(_wanted(self._posted(name, "apply-template", body), "prompt"))
+
+    def tokenize(self, name: str, text: str) -> list[int]:
+        """Token ids of a text by llama.cpp and the GGUF's vocabulary."""
+        body = {"content": text, "add_special": False, "parse_special": True}
+        return list(_wanted(self._posted(name, "tokenize", body), "tokens"))
+
+    def _posted(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
+        url = f"{self._server(name).listening_address}/{path}"
         try:
-            answer = httpx.post(url, json=body, trust_env=False, timeout=SECONDS).json()
+            return httpx.post(url, json=body, trust_env=False, timeout=SECONDS).json()
         except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
-        return str(_wanted(answer, "prompt"))
 
     def log(self) -> str:
         """Nothing: it keeps none."""

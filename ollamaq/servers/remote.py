@@ -82,6 +82,10 @@ class RemoteServer:
         """What ``/api/show`` tells."""
         return self.client.show(name)
 
+    def tokenize(self, name: str, text: str) -> list[int]:
+        """Not here: Ollama tells no more than how many tokens there are."""
+        raise Unsupported("Ollama does not tell token ids")
+
     def template(self, name: str) -> str:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
         return str(self.client.show(name).get("template", ""))

@@ -104,6 +104,13 @@ class Target(Protocol):
             Unsupported: there is no such thing here.
         """
 
+    def tokenize(self, name: str, text: str) -> list[int]:
+        """Token ids of a text by the GGUF's vocabulary, special tokens where it spells them.
+
+        Raises:
+            Unsupported: this place does not tell them.
+        """
+
     def template(self, name: str) -> str:
         """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
 

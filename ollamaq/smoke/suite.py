@@ -11,13 +11,14 @@ from ollamaq.chat.compare import REFUSED
 from ollamaq.chat.conversations import CONVERSATIONS
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
 from ollamaq.errors import OllamaqError, ServerGone, UsageError
-from ollamaq.servers.target import Message, Reply, Target
+from ollamaq.servers.target import Message, Reply, Target, Unsupported
 from ollamaq.smoke.cases import Case
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_regex
 from ollamaq.smoke.picture import PICTURE
 from ollamaq.smoke.prompts import Prompts
 from ollamaq.smoke.result import CheckResult
 from ollamaq.smoke.run import run_suite
+from ollamaq.smoke.tokens import wrong_ids
 
 PROMPTS = ("What is the capital of France?",)
 OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
@@ -37,7 +38,7 @@ def run_smoke(
     *,
     prompts: Sequence[str] | None = None,
     expect: str | None = None,
-    count_tokens: Callable[[str], int] | None = None,
+    tokenize: Callable[[str], list[int]] | None = None,
     sees: bool = False,
     cases: Sequence[Case] = (),
 ) -> list[CheckResult]:
@@ -49,7 +50,7 @@ def run_smoke(
         chat_format: the one of training, if it is known.
         prompts: questions, instead of the suite's own.
         expect: a case-insensitive regular expression that the first answer must contain.
-        count_tokens: tokens of a prompt as in training, if they can be counted.
+        tokenize: the token ids of a prompt in training, if they can be had.
         sees: whether it must take pictures.
         cases: of a team's own suite.
 
@@ -102,11 +103,14 @@ def run_smoke(
         rendered = prompts_of.comparable(CONVERSATIONS) if prompts_of else []
         if not rendered:
             return None, NOTHING_TO_COMPARE
-        if count_tokens is None:
+        if tokenize is None:
             return None, "needs the checkpoint and pip install 'ollamaq[verify]'"
         for label, expected in rendered:
             messages = CONVERSATIONS[label]
-            there, wanted = (target.chat(name, messages, ONE).prompt_tokens, count_tokens(expected))
+            ids = tokenize(expected)
+            if wrong := wrong_ids(theirs(expected) or ids, ids):
+                return False, f"{label}: {wrong}"
+            there, wanted = target.chat(name, messages, ONE).prompt_tokens, len(ids)
             if there < wanted and target.chat(name, messages, ONE).prompt_tokens <= 1:
                 return None, f"{target.engine} {target.version} leaves out tokens that it still knew"
             if there != wanted:
@@ -114,7 +118,13 @@ def run_smoke(
                 doubled = bos and there == wanted + 1 and expected.startswith(bos)
                 why = f": the server puts another {bos} before the prompt's own" if doubled else ""
                 return False, f"{label}: {there} tokens there, {wanted} in training{why}"
-        return True, f"{len(rendered)} of {len(rendered)} conversations as many as in training"
+        same = "as many, with the same ids," if theirs(rendered[0][1]) else "as many"
+        return True, f"{len(rendered)} of {len(rendered)} conversations {same} as in training"
+
+    def theirs(text: str) -> list[int] | None:
+        with contextlib.suppress(Unsupported):
+            return target.tokenize(name, text)
+        return None
 
     def picture() -> Verdict:
         said = {"role": "user", "content": LOOK}

@@ -21,7 +21,7 @@ from ollamaq.ollama.names import parse_name
 from ollamaq.report import Outcome, check_reports
 from ollamaq.servers import DEFAULT_IMAGE, open_targets
 from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
-from ollamaq.smoke.tokens import token_counter
+from ollamaq.smoke.tokens import tokenizer_of
 
 
 @command
@@ -53,7 +53,7 @@ def run(
     cases, gate = read_suite(suite) if suite else (), read_gate()
     opened = open_checkpoint(checkpoint) if checkpoint else None
     chat_format = ChatFormat.of(opened) if opened else None
-    counter = token_counter(opened.tokenizer_path) if opened else None
+    tokenize = tokenizer_of(opened.tokenizer_path) if opened else None
     checks: list[CheckResult] = []
     labels: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -63,9 +63,7 @@ def run(
             target = stack.enter_context(opened_target)
             if target.digest(name) is None:
                 raise ServerError(f"{target.label} has no model {name}", next_step="see `ollama list` for those it has")
-            seen = run_smoke(
-                target, name, chat_format, prompts=prompt, expect=expect, count_tokens=counter, cases=cases
-            )
+            seen = run_smoke(target, name, chat_format, prompts=prompt, expect=expect, tokenize=tokenize, cases=cases)
             seen = gate.judged(seen)
             checks += apart(seen, target) if len(ollama or ()) > 1 else seen
             labels.append(target.label)
