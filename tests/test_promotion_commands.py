@@ -1,4 +1,4 @@
-"""``ollamaq rollback`` on the store of this machine."""
+"""``ollamaq rollback`` and ``promote`` on the store of this machine."""
 
 import hashlib
 import json
@@ -55,3 +55,14 @@ def test_without_a_version_before_rollback_says_how_to_keep_one(run, versions, m
     result = run("rollback", "bot:prod-prev-1", "--to", "store", *more, code=4)
     assert "no version of bot:prod-prev-1 before" in result.stderr
     assert "--keep" in result.stderr
+
+
+def test_a_name_is_switched_and_the_version_before_kept(run, versions, tmp_path):
+    new, old = versions
+    Store(tmp_path / "models").copy("bot:prod-prev-1", "bot:next")
+    arguments = ("promote", "bot:next", "bot:prod", "--from", "store", "--keep", "2")
+    told = json.loads(run(*arguments, "--json").stdout)
+    assert (told["name"], told["digest"], told["replaced"]) == ("bot:prod", old, new)
+    assert "its own name" in run("promote", "bot:prod", "--from", "store", code=2).stderr
+    assert "ollamaq rollback bot:prod" in run("promote", "bot:prod-prev-1", *arguments[2:], code=2).stderr
+    assert "has no model bot:none" in run("promote", "bot:none", "bot:prod", "--from", "store", code=4).stderr

@@ -16,6 +16,7 @@ from ollamaq.cli.inspect import inspect
 from ollamaq.cli.modelfile import modelfile
 from ollamaq.cli.output import command
 from ollamaq.cli.plan import plan
+from ollamaq.cli.promote import promote
 from ollamaq.cli.publish import publish
 from ollamaq.cli.pull import pull
 from ollamaq.cli.push import push
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for run in (
     publish,
+    promote,
     rollback,
     plan,
     quantize,
