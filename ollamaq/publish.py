@@ -271,6 +271,9 @@ def publish(
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
+            if not stages:
+                alone = gate.judged((), size=built.size, bits_per_weight=item.plan.bits_per_weight)
+                release = replace(release, checks=tuple(alone))
             untested, undecided = release, bool(stages)
             while undecided:
                 template = modelfile.template or prompting.chosen.template

@@ -49,9 +49,9 @@ def signed_payload(envelope: Path, key: Path) -> bytes:
         UsageError: the key is no public ed25519 key.
         ToolchainError: the extra is missing.
     """
+    public = _key(key, private=False)
     from cryptography.exceptions import InvalidSignature
 
-    public = _key(key, private=False)
     broken = GateFailed(f"{envelope} is no signed envelope", next_step="sign the package again")
     try:
         with envelope.open("rb") as file:

@@ -65,6 +65,24 @@ def test_the_first_version_has_none_before_it():
     assert judged(Gate("f", max_slowdown=2.0), **seen)["gate: max_slowdown"].ok is None
 
 
+def test_the_same_model_again_is_no_slower_whatever_the_clock_says():
+    target = Target(new=1.0, old=20.0)
+    target.digest = lambda name: "same"
+    seen = {"target": target, "staged": "new", "final": "old"}
+    assert judged(Gate("f", max_slowdown=1.2), **seen)["gate: max_slowdown"].ok
+
+
+def test_a_package_alone_has_a_size_and_passes_no_required_check():
+    checks = judged(Gate("f", required=("prompt",), max_size="1KB"), (), size=1001)
+    assert [name for name, check in checks.items() if check.blocks] == ["gate: prompt required", "gate: max_size"]
+    assert judged(Gate("f", max_size="1KB"), (), size=1000)["gate: max_size"].ok
+
+
+def test_cases_that_were_not_checked_are_not_counted_as_passed():
+    unchecked = [CheckResult(f"unchecked {i}", None, "", case=f"unchecked {i}") for i in range(9)]
+    assert any(check.blocks for check in Gate("f", pass_rate=0.8).judged([LOADS, *unchecked, *cases(0, 1)]))
+
+
 def cases(passed, failed):
     return [CheckResult(f"case {i}", i < passed, "", case=f"case {i}") for i in range(passed + failed)]
 

@@ -18,6 +18,7 @@ from ollamaq.chat.selection import claims_of_go, claims_of_jinja
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.cli import app
 from ollamaq.errors import ModelRefused, ServerError, UsageError
+from ollamaq.gate import Gate
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.parser import parse
@@ -421,3 +422,9 @@ def test_only_what_has_passed_is_pushed_to_a_registry(checkpoint, target, tmp_pa
     with pytest.raises(publishing.PublishFailed):
         ollamaq.publish(checkpoint, **options)
     assert order == ["asked", ["tiny:q8_0"], "asked"]
+
+
+def test_a_package_that_is_only_made_is_held_to_the_gate_too(checkpoint, tmp_path):
+    gate = Gate("ollamaq.toml", max_size="1KB", required=("prompt",))
+    with pytest.raises(publishing.PublishFailed, match=r"gate: prompt required.*gate: max_size"):
+        ollamaq.publish(checkpoint, "bot", to="file", output=tmp_path / "out", gate=gate)

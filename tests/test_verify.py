@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ollamaq
-from ollamaq.errors import GateFailed, ModelRefused, UsageError
+from ollamaq.errors import GateFailed, ModelRefused, ToolchainError, UsageError
 from ollamaq.package import sign_package
 from ollamaq.signing import pae, sign, signed_payload
 from ollamaq.verify import differences_of_package
@@ -139,3 +139,10 @@ def test_verify_exits_with_1_and_names_each_difference(package):
     run = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert run.returncode == 1
     assert len(json.loads(run.stdout)["differences"]) == 1
+
+
+def test_a_signature_without_the_extra_is_said(package, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    with pytest.raises(ToolchainError, match="signatures need cryptography"):
+        signed_payload(package / "provenance.dsse.json", tmp_path / "key.pub")

@@ -230,7 +230,8 @@ def _tables(source: Path, releases: Sequence[Release]) -> list[Table]:
     for release in releases:
         saved = f"{size(release.bytes)} ({release.bytes / release.source_bytes:.0%})"
         sizes.add_row(f"[bold]{release.name}[/]", saved, f"{release.bits_per_weight:.2f}", f"{release.seconds:.1f} s")
-    return [sizes, *(checks_table(f"smoke test of {r.name} on {r.target}", r.checks) for r in releases if r.checks)]
+    titles = [f"smoke test of {r.name} on {r.target}" if r.target else f"gate of {r.name}" for r in releases]
+    return [sizes, *(checks_table(title, r.checks) for title, r in zip(titles, releases, strict=True) if r.checks)]
 
 
 def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
