@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from ollamaq.errors import GateFailed, ModelRefused, OllamaqError, ServerError, ToolchainError, UsageError
-from ollamaq.publish import Release, publish
+from ollamaq.publish import publish
+from ollamaq.release import Release
 
 __all__ = [
     "GateFailed",

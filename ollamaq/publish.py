@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,23 @@ from ollamaq.chat.choose import hint
 from ollamaq.chat.guard import protect
 from ollamaq.chat.parameters import Chosen, as_parameters, chosen_parameters
 from ollamaq.digests import digest_of
-from ollamaq.errors import GateFailed, OllamaqError, UsageError
+from ollamaq.errors import OllamaqError, UsageError
 from ollamaq.gate import Gate
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
 from ollamaq.prompting import Prompting
-from ollamaq.quantize import Imatrix, Overrides, Plan, find_mix, make_plan, read_imatrix
+from ollamaq.quantize import Imatrix, Overrides, find_mix, make_plan, read_imatrix
 from ollamaq.registry.push import push as push_model
 from ollamaq.registry.push import push_places
+from ollamaq.release import Planned, PublishFailed, Release
 from ollamaq.servers import DEFAULT_IMAGE, Progress, Target, open_targets
-from ollamaq.smoke import CheckResult, apart, read_suite, run_smoke
+from ollamaq.smoke import apart, read_suite
 from ollamaq.smoke.tokens import tokenizer_of
 from ollamaq.source import Source, open_source
 from ollamaq.team.preset import Preset, preset_for, prompted
+from ollamaq.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -41,60 +43,6 @@ NO_GATE = Gate()
 CHAT_TEMPLATE = "tokenizer.chat_template"
 PROJECTOR_OUTTYPE = "f16"
 """Of a projector in a package: every backend of llama.cpp has kernels for it."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """What publishing one mix came to; ``target`` is None where the package was only built.
-
-    ``sent`` tells whether the GGUF had to be sent or was there already; ``digest`` is that of the published manifest.
-    ``template`` tells the strategy by which it is prompted, and why.
-    """
-
-    name: str
-    mix: str
-    package: Path
-    source_bytes: int
-    bytes: int
-    bits_per_weight: float
-    target: str | None = None
-    sent: bool | None = None
-    digest: str | None = None
-    checks: tuple[CheckResult, ...] = ()
-    template: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    pushed: str | None = None
-
-    @property
-    def passed(self) -> bool:
-        return not any(check.blocks for check in self.checks)
-
-    def tested(self, target: Target, sent: bool, checks: Sequence[CheckResult]) -> Release:
-        """With what was seen on one more target."""
-        label = f"{self.target}, {target.label}" if self.target else target.label
-        return replace(self, target=label, sent=bool(self.sent or sent), checks=(*self.checks, *checks))
-
-
-class PublishFailed(GateFailed):
-    """A smoke test failed; ``releases`` tell which, and where the packages lie. Nothing was published."""
-
-    def __init__(self, releases: Sequence[Release]) -> None:
-        self.releases = tuple(releases)
-        broken = [f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.blocks]
-        super().__init__(
-            f"the smoke test failed: {', '.join(broken)}; nothing was published",
-            next_step=f"see {self.releases[-1].package / package.RELEASE}, mend the model, and publish again",
-        )
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One mix of a model, before anything is done: the name it will have, its plan, and where its package goes."""
-
-    name: str
-    mix: str
-    plan: Plan
-    directory: Path
 
 
 def plan_releases(
@@ -245,6 +193,7 @@ def publish(
     )
     places = push_places(push, [item.name for item in planned], tested=to != "file", insecure=insecure, ca_file=ca_file)
     tokenize = tokenizer_of(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
+    trial = Trial(prompts, expect, tokenize, cases, gate)
     parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
     modelfiles = plan_modelfiles(opened, planned, parameters, team)
     with contextlib.ExitStack() as stack:
@@ -272,35 +221,15 @@ def publish(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
             )
             if not stages:
-                alone = gate.judged((), size=built.size, bits_per_weight=item.plan.bits_per_weight)
-                release = replace(release, checks=tuple(alone))
+                release = replace(release, checks=tuple(trial.of_package(item, built)))
             untested, undecided = release, bool(stages)
             while undecided:
                 template = modelfile.template or prompting.chosen.template
                 built = package.with_modelfile(built, replace(modelfile, template=template))
+                trained = prompted(prompting.trained, modelfile)
                 release = untested
                 for stage in stages:
-                    staged = stage.stage(item.name, built.sha256)
-                    sent = stage.target.create(staged, built.gguf, built.sha256, built.modelfile, told, built.projector)
-                    told("smoke test", 0, 0)
-                    checks = run_smoke(
-                        stage.target,
-                        staged,
-                        prompted(prompting.trained, modelfile),
-                        prompts=prompts,
-                        expect=expect,
-                        tokenize=tokenize,
-                        sees=built.projector is not None,
-                        cases=cases,
-                    )
-                    checks = gate.judged(
-                        checks,
-                        size=built.size,
-                        bits_per_weight=item.plan.bits_per_weight,
-                        target=stage.target,
-                        staged=staged,
-                        final=item.name,
-                    )
+                    sent, checks = trial.on(stage, item, built, trained, told)
                     seen = apart(checks, stage.target) if len(stages) > 1 else checks
                     release = release.tested(stage.target, sent, seen)
                     untested = replace(untested, sent=release.sent)

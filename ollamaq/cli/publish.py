@@ -46,9 +46,10 @@ from ollamaq.cli.report import write_all
 from ollamaq.errors import UsageError
 from ollamaq.gate import read_gate
 from ollamaq.package import RELEASE
-from ollamaq.publish import PROJECTOR_OUTTYPE, Planned, PublishFailed, Release, plan_modelfiles, plan_releases
+from ollamaq.publish import PROJECTOR_OUTTYPE, plan_modelfiles, plan_releases
 from ollamaq.publish import publish as run_publish
 from ollamaq.quantize import Overrides, read_imatrix
+from ollamaq.release import Planned, PublishFailed, Release
 from ollamaq.report import Outcome, check_reports
 from ollamaq.servers import DEFAULT_IMAGE
 from ollamaq.smoke import CheckResult
