@@ -13,8 +13,10 @@ from jinja2 import StrictUndefined
 from ollamaq.chat.known import find_format
 from ollamaq.chat.sandbox import MAX_SECONDS, METER, Meter, OutOfBounds, Sandbox
 from ollamaq.errors import UsageError
+from ollamaq.modelfile.format import formatted
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.parameters import CURRENT
+from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.render import render
 from ollamaq.modelfile.source import LIKE_A_PATH
 from ollamaq.modelfile.words import did_you_mean
@@ -52,9 +54,10 @@ class Composed:
         table = self.merged.chain[-1]
         of = f"{table.key}, {self.merged.env}" if self.merged.env else table.key
         try:
-            return f"# Rendered from {table.file.name} ({of}): change it there.\n{render(self.modelfile)}"
+            text = f"# Rendered from {table.file.name} ({of}): change it there.\n{render(self.modelfile)}"
         except UsageError as error:
             raise UsageError(f"{table.where('')[:-2]}: {error}", next_step=error.next_step) from error
+        return formatted(parse(text))
 
 
 def compose(team: Team, table: Table, env: str = "") -> Composed:

@@ -214,6 +214,14 @@ RULES: tuple[Rule, ...] = (
         "TEMPLATE {{ range .Messages }}{{ .Content }}{{ end }}",
     ),
     Rule(
+        "OQ208",
+        "broken-template",
+        ERROR,
+        template.broken_template,
+        "TEMPLATE {{ if .System }}{{ .System }} {{ .Prompt }}",
+        "TEMPLATE {{ if .System }}{{ .System }} {{ end }}{{ .Prompt }}",
+    ),
+    Rule(
         "OQ210",
         "ignored-template",
         WARNING,

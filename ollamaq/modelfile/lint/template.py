@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ollamaq.chat.gotemplate import GoTemplate
+from ollamaq.chat.gotemplate.errors import TemplateError
 from ollamaq.chat.known import known_formats, shown
 from ollamaq.modelfile.lint.formats import QUESTION, almost, format_of, prompt
 from ollamaq.modelfile.lint.rule import Context, Edit, Problem, at, at_value
@@ -216,6 +218,18 @@ def jinja_template(c: Context) -> Iterator[Problem]:
     for command in c.all("TEMPLATE"):
         if found := _JINJA.search(command.value):
             yield at(command, f"{found[0]} is Jinja: TEMPLATE takes a Go template")
+
+
+def broken_template(c: Context) -> Iterator[Problem]:
+    """The TEMPLATE is no valid Go template, or calls a function that Ollama does not have: `ollama create` stops with
+    ``template error``.
+    """
+    for command in c.all("TEMPLATE"):
+        if not _JINJA.search(command.value):
+            try:
+                GoTemplate.parse(command.value)
+            except TemplateError as error:
+                yield at(command, str(error))
 
 
 def ignored_template(c: Context) -> Iterator[Problem]:
