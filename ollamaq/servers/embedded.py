@@ -215,12 +215,20 @@ class Embedded:
             parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = default_threads()
             try:
                 self._running = wanted, xllamacpp.Server(parameters)
+                self._get_going(self._running[1])
             except RuntimeError as error:
                 raise ServerError(
                     f"llama.cpp cannot load {name}: {error}",
                     next_step="see whether its architecture and its chat template are supported there",
                 ) from error
         return self._running[1]
+
+    def _get_going(self, server: Any) -> None:
+        """Wait until it works on its queue: ended before that, it would not hear of its end, and never come to it."""
+        try:
+            httpx.get(f"{server.listening_address}/slots", trust_env=False, timeout=SECONDS)
+        except httpx.HTTPError as error:
+            raise ServerError(f"the embedded engine does not answer: {error}", next_step="publish again") from error
 
 
 def _with_pictures(message: Message) -> Message:
