@@ -28,12 +28,14 @@ def prompt(template: str, conversation: str = TURNS) -> str | None:
         return None
 
 
+@lru_cache(256)
 def format_of(template: str) -> KnownFormat | None:
     """The first known format with the TEMPLATE's prompts."""
     made = prompt(template)
     return next((known for known in known_formats().values() if prompt(known.go) == made), None)
 
 
+@lru_cache(256)
 def almost(template: str) -> tuple[KnownFormat, str, str] | None:
     """The known format that a TEMPLATE misses by little, what it says where they part, and what the format says."""
     made = prompt(template)
