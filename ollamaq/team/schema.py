@@ -184,7 +184,7 @@ def problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, s
         wanted = " or ".join(_ARTICLES[type_] for type_ in types)
         yield key, f"is {_shown(value)}, not {wanted}", f"give {key} {wanted}"
     elif isinstance(value, dict):
-        yield from _tableproblems(value, schema, key)
+        yield from _table_problems(value, schema, key)
     elif isinstance(value, list):
         if len(value) < schema.get("minItems", 0) or len(value) > schema.get("maxItems", len(value)):
             yield key, f"has {len(value)} entries, not {schema['minItems']}", schema["description"]
@@ -194,7 +194,7 @@ def problems(value: Any, schema: Schema, key: str) -> Iterator[tuple[str, str, s
         yield key, f"is {_shown(value)}{did_you_mean(str(value), schema['enum'])}", f"use {_some(schema['enum'])}"
 
 
-def _tableproblems(table: dict[str, Any], schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
+def _table_problems(table: dict[str, Any], schema: Schema, key: str) -> Iterator[tuple[str, str, str]]:
     known, other = schema.get("properties", {}), schema["additionalProperties"]
     for name in schema.get("required", ()):
         if name not in table:
