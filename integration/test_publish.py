@@ -69,7 +69,7 @@ def test_a_package_is_the_same_whenever_and_wherever_it_is_made(finetune, ollama
         ollamaq("publish", finetune, "--to", ollama_server, "-o", tmp_path / where, "--threads", threads, cwd=tmp_path)
         made.append({path.name: path.read_bytes() for path in (tmp_path / where).iterdir()})
     assert made[0] == made[1]
-    assert set(made[0]) == {"model.gguf", "Modelfile", "release.json"}
+    assert set(made[0]) == {"model.gguf", "Modelfile", "release.json", "provenance.json", "bom.cdx.json"}
 
 
 def test_several_mixes_are_published_together(finetune, ollama_server, tmp_path):
