@@ -142,7 +142,7 @@ def test_texts_are_embedded_and_then_it_chats_again(engine, gguf, tmp_path):
 
 def test_a_model_that_does_not_embed_is_said_to_refuse(engine, gguf):
     create(engine, gguf)
-    with pytest.raises(ServerError, match="the embedded engine refuses: Pooling type 'none'"):
+    with pytest.raises(ServerError, match="bot does not embed: its GGUF has no pooling_type"):
         engine.embed("bot", ["Paris"])
 
 

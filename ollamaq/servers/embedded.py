@@ -162,6 +162,14 @@ class Embedded:
 
     def embed(self, name: str, texts: Sequence[str]) -> list[list[float]]:
         """A vector for each text; the model is loaded anew for it."""
+        from ollamaq.gguf.reader import read_gguf
+
+        metadata = read_gguf(self.store.model_path(name)).metadata
+        if not any(key.endswith(".pooling_type") and value.value for key, value in metadata.items()):
+            # llama.cpp would load it, refuse the texts, and then sometimes never end
+            raise ServerError(
+                f"{name} does not embed: its GGUF has no pooling_type", next_step="ask it, or embed others"
+            )
         server = self._server(name, embedding=True)
         answer = self._answer(lambda: server.handle_embeddings({"input": list(texts)}))
         return [row["embedding"] for row in _wanted(answer, "data")]
