@@ -174,6 +174,7 @@ def test_a_template_of_ollamas_own_language_is_not_pretended_to(engine, gguf):
 def test_a_model_is_loaded_once_whatever_its_names_and_anew_when_it_has_changed(engine, gguf, monkeypatch):
     loaded = []
     monkeypatch.setattr("xllamacpp.Server", lambda parameters: loaded.append(parameters) or SimpleNamespace())
+    monkeypatch.setattr(engine, "_get_going", lambda server: None)
     create(engine, gguf, "one")
     engine.copy("one", "two")
     for name in ("one", "two", "one"):
