@@ -209,11 +209,11 @@ def test_the_connection_is_reset_at_each_percent(registries, package, generation
 
 
 def contents_of_bytes(path):
-    from ollamaq.ollama.contents import CONFIG, LAYER, Blob, Contents, small_blob
+    from ollamaq.ollama.contents import CONFIG, LAYER, Contents, Part, small_part
 
     data = path.read_bytes()
-    blob = small_blob(f"{LAYER}model", data)
-    return Contents(small_blob(CONFIG, b"{}\n"), (Blob(blob.media_type, blob.digest, blob.size, path),))
+    blob = small_part(f"{LAYER}model", data)
+    return Contents(small_part(CONFIG, b"{}\n"), (Part(blob.media_type, blob.digest, blob.size, path),))
 
 
 def test_a_registry_that_stops_answering_for_a_while(registries, package, ollamaq, tmp_path):
