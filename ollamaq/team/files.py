@@ -50,6 +50,19 @@ def read_text(path: Path, said: str = "") -> str:
         raise UsageError(f"{named} is not UTF-8 at byte {error.start}", next_step="save it as UTF-8") from error
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        UsageError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"{path} is not TOML: {why}", next_step="see https://toml.io") from error
+
+
 def catalogue_in(directory: Path) -> Path | None:
     """The file of a directory that holds a catalogue, if one does.
 
@@ -59,7 +72,7 @@ def catalogue_in(directory: Path) -> Path | None:
     if (directory / CATALOGUE).is_file():
         return directory / CATALOGUE
     project = directory / PYPROJECT
-    return project if project.is_file() and _section(_toml(project)) is not None else None
+    return project if project.is_file() and _section(read_toml(project)) is not None else None
 
 
 def find_catalogue(start: Path) -> Path | None:
@@ -78,7 +91,7 @@ def read_catalogue(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, is not TOML, or says something that the schema does not know.
     """
-    data, key = _toml(path), section(path)
+    data, key = read_toml(path), section(path)
     if key:
         data = _section(data) or {}
     check(data, "ollamaq", str(path), key)
@@ -96,7 +109,7 @@ def read_preset(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, is not TOML, or says something that the schema does not know.
     """
-    data = _toml(path)
+    data = read_toml(path)
     check(data, "preset", str(path))
     return data
 
@@ -105,12 +118,3 @@ def _section(data: dict[str, Any]) -> dict[str, Any] | None:
     tool = data.get("tool")
     found = tool.get("ollamaq") if isinstance(tool, dict) else None
     return found if isinstance(found, dict) else None
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    text = read_text(path).replace("\r\n", "\n")
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise UsageError(f"{path} is not TOML: {why}", next_step="see https://toml.io") from error
