@@ -105,10 +105,8 @@ class Gate:
             if before == target.digest(staged):  # noise would be all that there is to see
                 return CheckResult(label, True, f"{final} on {target.label} is the same model")
             measured = measure_speed(target, staged, {"reference": final}, QUESTION)
-        except CannotCheck as why:
+        except (CannotCheck, OllamaqError) as why:
             return CheckResult(label, False, str(why))
-        except OllamaqError as error:
-            return CheckResult(label, False, str(error))
         rate = measured.numbers["relative_tokens_per_second"]
         return self._limit("max_slowdown", rate * allowed >= 1, measured.told, f"{allowed} times slower")
 

@@ -21,13 +21,14 @@ from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.read import load_modelfile
 from ollamaq.modelfile.render import render
 from ollamaq.ollama import silent
+from ollamaq.ollama.contents import GGUF, PROJECTOR
 from ollamaq.provenance import BOM, STATEMENT, bill_of_materials, statement, written
 from ollamaq.quantize import Plan, write_plan
 from ollamaq.servers.target import Progress
 from ollamaq.signing import ENVELOPE, sign
 
 SCHEMA_VERSION = 1
-GGUF, PROJECTOR, MODELFILE = "model.gguf", "mmproj.gguf", "Modelfile"
+MODELFILE = "Modelfile"
 RELEASE, LOG = "release.json", "server.log"
 
 
@@ -89,10 +90,9 @@ def build(
     beside = None
     if projector:
         write(eyes, projector, progress=lambda done, total: progress("converting the projector", done, total))
-        beside = Blob(eyes, digest_of(eyes), eyes.stat().st_size)
+        beside = _hashed(eyes, silent)
     write_text(directory / MODELFILE, text)
-    digest = digest_of(gguf, _counter("hashing model.gguf", size, progress))
-    return Package(directory, modelfile, digest, size, beside)
+    return Package(directory, modelfile, _hashed(gguf, progress).sha256, size, beside)
 
 
 def with_modelfile(package: Package, modelfile: Modelfile) -> Package:

@@ -8,13 +8,11 @@ there already is not sent again.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ollamaq.errors import GateFailed, ModelRefused, ServerError, UsageError
-from ollamaq.modelfile.diff import comparable, diff, meaning, server_meaning
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.render import render
@@ -26,8 +24,7 @@ from ollamaq.registry.sources import open_contents
 from ollamaq.servers import Target, open_target
 from ollamaq.servers.remote import RemoteServer
 from ollamaq.smoke import CheckResult, run_smoke
-
-_GGUF = re.compile(r"^FROM .*[/\\]sha256-([0-9a-f]{64})$", re.MULTILINE)
+from ollamaq.verify import on_target
 
 
 @dataclass(frozen=True)
@@ -138,12 +135,8 @@ def _same(origin: Target, name: str, package: str, sha256: str, modelfile: Model
     """That what is here is what a server has, as far as it tells."""
     if not isinstance(origin, RemoteServer):
         return  # it is of this machine itself
-    shown = origin.client.show(name)
-    found = _GGUF.search(str(shown.get("modelfile", "")))
-    here, there = comparable(meaning(parse(render(modelfile))), server_meaning(shown))
-    changed = [change.key for change in diff(here, there)]
-    if found is None or found[1] != sha256:
-        changed.insert(0, "FROM")
+    weights, changes = on_target(origin, name, parse(render(modelfile)))
+    changed = [*(["FROM"] if weights != sha256 else []), *(change.key for change in changes)]
     if changed:
         raise ModelRefused(
             f"{package} is not what {origin.label} has as {name}: {', '.join(changed)} differ",

@@ -109,12 +109,7 @@ def rollback(target: Target, name: str, *, progress: Progress = silent) -> tuple
         ServerError: no version before is kept, or somebody else publishes under that name.
     """
     with held(target, name, progress):
-        kept, current = kept_versions(target, name), target.digest(name)
-        if not kept:
-            raise ServerError(
-                f"{target.label} has no version of {name} before this one",
-                next_step="keep some from now on: ollamaq publish --keep 2",
-            )
+        kept, current = versions_before(target, name), target.digest(name)
         last = kept_name(name, len(kept) + 1)
         if current:
             target.copy(name, last)
@@ -123,6 +118,20 @@ def rollback(target: Target, name: str, *, progress: Progress = silent) -> tuple
             target.copy(older, newer)
         target.delete(last if current else kept[-1])
     return current, now
+
+
+def versions_before(target: Target, name: str) -> list[str]:
+    """As `kept_versions`.
+
+    Raises:
+        ServerError: there are none.
+    """
+    if kept := kept_versions(target, name):
+        return kept
+    raise ServerError(
+        f"{target.label} has no version of {name} before this one",
+        next_step="keep some from now on: ollamaq publish --keep 2",
+    )
 
 
 def kept_versions(target: Target, name: str) -> list[str]:

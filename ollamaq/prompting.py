@@ -47,9 +47,7 @@ class Prompting:
 
     def another(self, checks: Sequence[CheckResult]) -> bool:
         """Whether there is another one to try, after checks that failed by what a template is to blame for."""
-        wrong = next(
-            (check for check in checks if check.ok is False and check.name.partition("@")[0] in DECISIVE), None
-        )
+        wrong = next((check for check in checks if check.ok is False and _kind(check) in DECISIVE), None)
         better = next(self._candidates, None) if wrong and self._renders_go else None
         if not wrong or not better:
             return False

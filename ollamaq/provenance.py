@@ -20,8 +20,8 @@ Release = Mapping[str, Any]
 
 def subjects(release: Release) -> dict[str, str]:
     """SHA-256 of the files of a package, by name; ``release.json`` tells them, and so is none of them."""
-    found = {entry["file"]: entry["sha256"] for key in ("gguf", "projector") if (entry := release.get(key))}
-    return found | {entry["file"]: entry["sha256"] for entry in [release.get("modelfile")] if entry}
+    entries = [release.get(key) for key in ("gguf", "projector", "modelfile")]
+    return {entry["file"]: entry["sha256"] for entry in entries if entry}
 
 
 def statement(release: Release) -> dict[str, Any]:

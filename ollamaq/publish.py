@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ollamaq.errors import OllamaqError, UsageError
 from ollamaq.gate import Gate
 from ollamaq.gguf.model import Model, Value
 from ollamaq.modelfile.model import Modelfile
+from ollamaq.ollama.contents import GGUF, PROJECTOR
 from ollamaq.ollama.names import default_name, parse_name
 from ollamaq.promotion import staging
 from ollamaq.prompting import Prompting
@@ -88,12 +89,66 @@ def plan_modelfiles(
     Raises:
         PolicyBroken: one is not as the team's policy wants it.
     """
-    eyes = f"./{package.PROJECTOR}" if opened.projector else None
-    own = Modelfile(from_=f"./{package.GGUF}", projector=eyes, parameters=as_parameters(parameters))
+    eyes = f"./{PROJECTOR}" if opened.projector else None
+    own = Modelfile(from_=f"./{GGUF}", projector=eyes, parameters=as_parameters(parameters))
     if team is None:
         return {item.name: own for item in planned}
     licence = opened.model.metadata.get("general.license")
     return {item.name: team.applied(own, item.name, licence.value if licence else None) for item in planned}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model opened, and all that is decided before anything is done: ``parameters`` are those that it brings itself,
+    ``modelfiles`` are by the names of the releases.
+    """
+
+    opened: Source
+    planned: list[Planned]
+    parameters: list[Chosen]
+    modelfiles: dict[str, Modelfile]
+
+
+def prepare(
+    source: str | Path,
+    name: str | None = None,
+    *,
+    base: Path | None = None,
+    adapters: Sequence[str] = (),
+    chat_format: str | None = None,
+    replace_template: bool = False,
+    mmproj: bool = False,
+    preset: str | None = None,
+    env: str = "",
+    quantization: str | Sequence[str] = "Q5_K_M",
+    imatrix: str | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    output: Path | None = None,
+) -> Prepared:
+    """What `publish` would do with these arguments of its own; nothing is written and nobody is asked.
+
+    Raises:
+        PolicyBroken, UsageError, ModelRefused: as `publish`.
+    """
+    team = preset_for(Path(source), preset, env) if preset else None
+    opened = open_source(
+        Path(source),
+        base=base,
+        adapters=adapters,
+        chat_format=chat_format or (team.chat_format if team else None),
+        replace_template=replace_template,
+        projector=PROJECTOR_OUTTYPE if mmproj else None,
+    )
+    planned = plan_releases(
+        opened,
+        name or (team.name if team else None),
+        quantization=quantization,
+        imatrix=read_imatrix(imatrix) if imatrix else None,
+        overrides=overrides,
+        output=output,
+    )
+    parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
+    return Prepared(opened, planned, parameters, plan_modelfiles(opened, planned, parameters, team))
 
 
 def publish(
@@ -176,26 +231,26 @@ def publish(
         ServerError: the server cannot be reached, or refuses.
         ToolchainError: Docker, the engine or disk space is missing.
     """
-    team = preset_for(Path(source), preset, env) if preset else None
-    chat_format, name = (chat_format or team.chat_format, name or team.name) if team else (chat_format, name)
-    opened = open_source(
-        Path(source),
+    cases = read_suite(suite) if suite else ()
+    prepared = prepare(
+        source,
+        name,
         base=base,
         adapters=adapters,
         chat_format=chat_format,
         replace_template=replace_template,
-        projector=PROJECTOR_OUTTYPE if mmproj else None,
+        mmproj=mmproj,
+        preset=preset,
+        env=env,
+        quantization=quantization,
+        imatrix=imatrix,
+        overrides=overrides,
+        output=output,
     )
-    cases = read_suite(suite) if suite else ()
-    weights = read_imatrix(imatrix) if imatrix else None
-    planned = plan_releases(
-        opened, name, quantization=quantization, imatrix=weights, overrides=overrides, output=output
-    )
+    opened, planned = prepared.opened, prepared.planned
     places = push_places(push, [item.name for item in planned], tested=to != "file", insecure=insecure, ca_file=ca_file)
     tokenize = tokenizer_of(opened.checkpoint.tokenizer_path) if opened.checkpoint else None
     trial = Trial(prompts, expect, tokenize, cases, gate)
-    parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
-    modelfiles = plan_modelfiles(opened, planned, parameters, team)
     with contextlib.ExitStack() as stack:
         targets = open_targets(to, image=image, ollama=ollama, gpu=gpu, cpus=cpus, port=port, progress=progress)
         stages = [
@@ -212,7 +267,7 @@ def publish(
         releases = []
         for item in planned:
             started, told = time.monotonic(), _of(item.mix, progress)
-            modelfile = modelfiles[item.name]
+            modelfile = prepared.modelfiles[item.name]
             first = replace(modelfile, template=modelfile.template or prompting.chosen.template)
             built = package.build(
                 item.directory, item.plan, first, projector=opened.projector, threads=threads, progress=told
@@ -235,7 +290,7 @@ def publish(
                     untested = replace(untested, sent=release.sent)
                 undecided = prompting.another(release.checks)
             release = replace(release, template=prompting.facts(release.checks))
-            facts = _facts(item, inputs, _origins(modelfile, parameters, preset), release, targets)
+            facts = _facts(item, inputs, _origins(modelfile, prepared.parameters, preset), release, targets)
             package.write_release(built, item.plan, **opened.told, **facts)
             if sign_with:
                 package.sign_package(item.directory, sign_with)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from ollamaq.digests import digest_of
 from ollamaq.errors import ModelRefused
-from ollamaq.modelfile.diff import comparable, diff, meaning, server_meaning
-from ollamaq.modelfile.parser import read_modelfile
+from ollamaq.modelfile.diff import Change, comparable, diff, meaning, server_meaning
+from ollamaq.modelfile.parser import Document, read_modelfile
 from ollamaq.package import MODELFILE, RELEASE
 from ollamaq.provenance import STATEMENT, statement, subjects, written
 from ollamaq.servers import Target
@@ -80,13 +79,26 @@ def differences_of_model(directory: Path, target: Target, name: str) -> Iterator
         ModelRefused: it is no package.
         ServerError: the server cannot be reached, or has no such model.
     """
-    wanted, found = read_release(directory / RELEASE)["gguf"]["sha256"], target.weights(name)
+    wanted = read_release(directory / RELEASE)["gguf"]["sha256"]
+    found, changes = on_target(target, name, read_modelfile(directory / MODELFILE))
     if found != wanted:
         yield f"its weights are sha256:{found}, where the release says sha256:{wanted}"
-    with contextlib.suppress(Unsupported):
+    for change in changes:
+        yield f"{change.key} is {_shown(change.new)}, where the package says {_shown(change.old)}"
+
+
+def on_target(target: Target, name: str, modelfile: Document) -> tuple[str, list[Change]]:
+    """SHA-256 of a model's weights where it runs, and what else it means there than a Modelfile, as far as that tells.
+
+    Raises:
+        ServerError: the server cannot be reached, or has no such model.
+    """
+    weights = target.weights(name)
+    try:
         there = server_meaning(target.show(name))
-        for change in diff(*comparable(meaning(read_modelfile(directory / MODELFILE)), there)):
-            yield f"{change.key} is {_shown(change.new)}, where the package says {_shown(change.old)}"
+    except Unsupported:
+        return weights, []
+    return weights, diff(*comparable(meaning(modelfile), there))
 
 
 def _shown(values: Sequence[str]) -> str:

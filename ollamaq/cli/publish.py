@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ollamaq.chat.parameters import chosen_parameters
 from ollamaq.cli.options import (
     Adapters,
     AllowRequantize,
@@ -46,15 +45,14 @@ from ollamaq.cli.report import write_all
 from ollamaq.errors import UsageError
 from ollamaq.gate import read_gate
 from ollamaq.package import RELEASE
-from ollamaq.publish import PROJECTOR_OUTTYPE, plan_modelfiles, plan_releases
+from ollamaq.publish import prepare
 from ollamaq.publish import publish as run_publish
-from ollamaq.quantize import Overrides, read_imatrix
+from ollamaq.quantize import Overrides
 from ollamaq.release import Planned, PublishFailed, Release
 from ollamaq.report import Outcome, check_reports
 from ollamaq.servers import DEFAULT_IMAGE
 from ollamaq.smoke import CheckResult
-from ollamaq.source import Source, open_source
-from ollamaq.team.preset import preset_for
+from ollamaq.source import Source
 from ollamaq.verify import read_release
 
 MARKS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: "[yellow]not checked[/]"}
@@ -130,26 +128,24 @@ def publish(
 ) -> None:
     """Quantize a model, create it in Ollama, test it there, and only then give it its name."""
     out = Output(as_json=as_json, quiet=quiet)
-    mixes = q or ["Q5_K_M"]
-    overrides = Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize)
     if env and not preset:
         raise UsageError("--env without --preset", next_step="name the preset whose environment it is")
+    asked: dict[str, Any] = {
+        "base": base,
+        "adapters": adapter or (),
+        "chat_format": chat_format,
+        "replace_template": replace_template,
+        "mmproj": mmproj,
+        "preset": preset,
+        "env": env,
+        "quantization": q or ["Q5_K_M"],
+        "imatrix": imatrix,
+        "overrides": Overrides(tensors=tensor_types(tensor_type), allow_requantize=allow_requantize),
+        "output": output,
+    }
     if dry_run:
-        team = preset_for(source, preset, env) if preset else None
-        chat_format, name = (chat_format or team.chat_format, name or team.name) if team else (chat_format, name)
-        opened = open_source(
-            source,
-            base=base,
-            adapters=adapter or (),
-            chat_format=chat_format,
-            replace_template=replace_template,
-            projector=PROJECTOR_OUTTYPE if mmproj else None,
-        )
-        weights = read_imatrix(imatrix) if imatrix else None
-        planned = plan_releases(opened, name, quantization=mixes, imatrix=weights, overrides=overrides, output=output)
-        parameters = chosen_parameters(opened.checkpoint, opened.chat_format, opened.model.metadata)
-        plan_modelfiles(opened, planned, parameters, team)  # which a policy may refuse
-        _say_plan(out, opened, planned, to)
+        prepared = prepare(source, name, **asked)
+        _say_plan(out, prepared.opened, prepared.planned, to)
         return
     check_reports(report or ())
     gate = read_gate()
@@ -158,19 +154,9 @@ def publish(
             releases = run_publish(
                 source,
                 name,
-                base=base,
-                adapters=adapter or (),
-                chat_format=chat_format,
-                replace_template=replace_template,
-                mmproj=mmproj,
-                preset=preset,
-                env=env,
-                quantization=mixes,
-                imatrix=imatrix,
-                overrides=overrides,
+                **asked,
                 to=to,
                 keep=keep,
-                output=output,
                 image=image,
                 ollama=ollama or (),
                 gpu=gpu,

@@ -8,9 +8,8 @@ import typer
 
 from ollamaq.cli.options import DryRun, Image, Json, Quiet, To
 from ollamaq.cli.output import Output, command, table
-from ollamaq.errors import ServerError
 from ollamaq.ollama.names import parse_name
-from ollamaq.promotion import kept_versions
+from ollamaq.promotion import kept_versions, versions_before
 from ollamaq.promotion import rollback as run_rollback
 from ollamaq.servers import DEFAULT_IMAGE, Target, open_target
 
@@ -42,11 +41,7 @@ def rollback(
 
 
 def _say(out: Output, target: Target, name: str) -> None:
-    versions = {version: target.digest(version) for version in (name, *kept_versions(target, name))}
-    if len(versions) < 2:
-        raise ServerError(
-            f"{target.label} has no version of {name} before this one", next_step="ollamaq publish --keep 2 keeps some"
-        )
+    versions = {version: target.digest(version) for version in (name, *versions_before(target, name))}
     rows = table(f"versions of {name} on {target.label}; the second would become the first", "name", "digest")
     for version, digest in versions.items():
         rows.add_row(version, (digest or "none")[:SHORT])

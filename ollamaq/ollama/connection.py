@@ -18,7 +18,7 @@ import httpx
 
 from ollamaq.errors import ServerError, ServerGone, UsageError
 from ollamaq.ollama.access import headers_for, hide
-from ollamaq.ollama.host import UNIX
+from ollamaq.ollama.host import UNIX, UNPROXIED
 
 Json = dict[str, Any]
 
@@ -67,11 +67,9 @@ class Connection:
         base = self.url
         if self.url.startswith(UNIX):
             base, transport = "http://localhost", transport or httpx.HTTPTransport(uds=self.url.removeprefix(UNIX))
-        # a proxy in the environment is not meant for this machine: Go's client, and so `ollama`, never asks it there
-        loopback: Mapping[str, None] = dict.fromkeys(f"all://{host}" for host in ("localhost", "127.0.0.1", "[::1]"))
         try:
             self.headers = dict(headers_for(self.url) if headers is None else headers)
-            self._http = httpx.Client(base_url=base, headers=self.headers, transport=transport, mounts=loopback)
+            self._http = httpx.Client(base_url=base, headers=self.headers, transport=transport, mounts=UNPROXIED)
         except (httpx.InvalidURL, ValueError) as error:
             raise UsageError(f"{url!r} is not a server's address: {error}", next_step="write host:port") from error
         except OSError as error:  # the file of SSL_CERT_FILE

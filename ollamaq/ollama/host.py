@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from ollamaq.errors import UsageError
@@ -12,6 +13,8 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 OLLAMA_PORT = "11434"
 LOOPBACK = "127.0.0.1"
 UNIX = "unix://"
+UNPROXIED: Mapping[str, None] = dict.fromkeys(f"all://{host}" for host in ("localhost", LOOPBACK, "[::1]"))
+"""For httpx: a proxy in the environment is not meant for this machine. Go's client, and so `ollama`, never asks it."""
 
 _HOST_NAME = re.compile(r"[^\s/?#@:%\[\]\\]+")
 

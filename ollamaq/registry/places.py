@@ -58,7 +58,7 @@ def open_place(
     if to == "store":
         return StorePlace(Store(default_root()))
     target = open_target(to, **options)
-    if not isinstance(target, RemoteServer) and hasattr(target, "store"):
+    if hasattr(target, "store"):
         return StorePlace(target.store)
     return ServerPlace(stack.enter_context(target))
 

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from ollamaq.errors import ServerError, UsageError
+from ollamaq.ollama.host import UNPROXIED
 from ollamaq.registry.auth import Authority
 from ollamaq.registry.reference import Reference
 
@@ -93,13 +94,11 @@ class Session:
         self.stop = threading.Event()
         scopes = [f"repository:{reference.repository}:{access}", *(f"repository:{name}:pull" for name in others)]
         self._authority = Authority(reference.host, scopes, self._fetch)
-        # a proxy in the environment is not meant for this machine
-        loopback: Mapping[str, None] = dict.fromkeys(f"all://{host}" for host in ("localhost", "127.0.0.1", "[::1]"))
         self._http = httpx.Client(
             verify=_trust(ca_file),
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
             transport=transport,
-            mounts=loopback if transport is None else None,
+            mounts=UNPROXIED if transport is None else None,
             headers={"User-Agent": "ollamaq", "Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=None),
         )

@@ -12,7 +12,7 @@ from ollamaq.chat.conversations import CONVERSATIONS
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
 from ollamaq.errors import OllamaqError, ServerGone, UsageError
 from ollamaq.servers.target import Message, Reply, Target, Unsupported
-from ollamaq.smoke.cases import Case
+from ollamaq.smoke.cases import OPTIONS, Case
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_regex
 from ollamaq.smoke.picture import PICTURE
 from ollamaq.smoke.prompts import Prompts
@@ -21,8 +21,6 @@ from ollamaq.smoke.run import run_suite
 from ollamaq.smoke.tokens import wrong_ids
 
 PROMPTS = ("What is the capital of France?",)
-OPTIONS = {"temperature": 0, "seed": 0, "num_predict": 256}
-"""Greedy, so that the same model gives the same answers."""
 ONE = OPTIONS | {"num_predict": 1}
 LOOK = "What is in this picture?"
 NOTHING_TO_COMPARE = "no chat template of training to compare with"
