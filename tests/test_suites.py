@@ -411,3 +411,15 @@ def test_smoke_takes_a_name_without_saying_run():
     assert "record" in run.output
     run = CliRunner().invoke(app, ["smoke", "a/b/c/d/e"])
     assert run.exit_code == 2
+
+
+def test_the_name_of_a_case_is_no_markup():
+    from rich.console import Console
+
+    from ollamaq.cli.publish import checks_table
+    from ollamaq.smoke import CheckResult
+
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(checks_table("t", [CheckResult("[/bold] [red]x", True, "fine")]))
+    assert "[/bold] [red]x" in shown.get()

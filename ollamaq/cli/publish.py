@@ -226,7 +226,7 @@ def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
     rows = table(f"\n{title}", "check", "", ">time", "seen")
     for check in checks:
         rows.add_row(
-            check.name,
+            escape(check.name),
             TOLERATED if check.tolerated else MARKS[check.ok],
             f"{check.seconds:.1f} s",
             escape(check.detail),
