@@ -3,9 +3,11 @@
 import json
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
+from gguf import GGUFValueType
 from hypothesis import settings
 
 # The same examples in every run; HYPOTHESIS_PROFILE=default looks for new ones.
@@ -16,6 +18,7 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+BYTES = {"U8": 255, "F8_E4M3": 127}
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = """
 Ġ t,Ġ a,i n,h e,r e,o n,e r,Ġt he,a t,Ġ s,Ġ o,e n,Ġ c,i t,i s,o r,e s,a n,Ġ f,Ġ p,in g,o u,Ġa n,a l,Ġan d,a r,Ġ w,
@@ -110,9 +113,34 @@ def save_safetensors(path, tensors):
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
 
 
+def seeded_tensor(name, dtype, shape):
+    """A tensor of a golden: weights from a seed of its name; 8-bit floats are scales, so not negative."""
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    if dtype in BYTES:
+        return dtype, shape, random.integers(0, BYTES[dtype], shape, dtype=np.uint8).tobytes()
+    return dtype, shape, encode(random.standard_normal(shape, dtype=np.float32) * np.float32(0.05), dtype)
+
+
+def plain_value(value):
+    """A value of metadata as goldens have it in JSON."""
+    if GGUFValueType.FLOAT32 in (value.type, value.element):
+        return np.float32(value.value).tolist()
+    return value.value
+
+
 @pytest.fixture
 def write_safetensors():
     return save_safetensors
+
+
+@pytest.fixture
+def seeded():
+    return seeded_tensor
+
+
+@pytest.fixture
+def plain():
+    return plain_value
 
 
 @pytest.fixture

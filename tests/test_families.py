@@ -11,12 +11,10 @@ import gzip
 import hashlib
 import importlib
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFValueType
 
 from ollamaq.checkpoint import open_checkpoint
 from ollamaq.convert import convert
@@ -34,26 +32,8 @@ OUTTYPES = json.loads(gzip.decompress((Path(__file__).parent / "data" / "outtype
 """What the converter wrote with other outtypes than F16."""
 
 
-def seeded(name, dtype, shape):
-    """Weights from a seed of the tensor's name."""
-    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    if dtype == "U8":
-        return dtype, shape, random.integers(0, 255, shape, dtype=np.uint8).tobytes()
-    values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.05)
-    if dtype != "BF16":
-        return dtype, shape, values.astype({"F16": np.float16, "F32": np.float32}[dtype]).tobytes()
-    bits = values.view(np.uint32)
-    return dtype, shape, ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
-
-
-def plain(value):
-    if GGUFValueType.FLOAT32 in (value.type, value.element):
-        return np.float32(value.value).tolist()
-    return value.value
-
-
 @pytest.fixture
-def made(tiny_checkpoint, write_safetensors, monkeypatch):
+def made(tiny_checkpoint, write_safetensors, monkeypatch, seeded):
     """A checkpoint of a golden's files and tensors."""
     monkeypatch.setattr(converting, "vocabulary", lambda *given, **options: {})  # tests/test_tokenizers.py has those
 
@@ -70,7 +50,7 @@ def made(tiny_checkpoint, write_safetensors, monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_metadata_and_tensors_are_the_converters(family, made):
+def test_metadata_and_tensors_are_the_converters(family, made, plain):
     golden = FAMILIES[family]
     model = convert(open_checkpoint(made(family, golden)), "f16")
     own = ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.token_type_count")  # which some families write themselves

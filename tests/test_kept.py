@@ -8,13 +8,11 @@ import gzip
 import hashlib
 import importlib
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
-from gguf import GGUFValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -42,26 +40,8 @@ def array(dtype, values):
     return dtype, list(values.shape), values.astype(NUMPY[dtype]).tobytes()
 
 
-def seeded(name, dtype, shape):
-    """Weights from a seed of the tensor's name; 8-bit floats are scales, so not negative."""
-    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    if dtype in ("U8", "F8_E4M3"):
-        return dtype, shape, random.integers(0, {"U8": 255, "F8_E4M3": 127}[dtype], shape, dtype=np.uint8).tobytes()
-    values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.05)
-    if dtype != "BF16":
-        return dtype, shape, values.tobytes()
-    bits = values.view(np.uint32)
-    return dtype, shape, ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
-
-
-def plain(value):
-    if GGUFValueType.FLOAT32 in (value.type, value.element):
-        return np.float32(value.value).tolist()
-    return value.value
-
-
 @pytest.fixture
-def golden_checkpoint(tiny_checkpoint, write_safetensors):
+def golden_checkpoint(tiny_checkpoint, write_safetensors, seeded):
     """The directory of a golden, with changes to its tensors."""
 
     def make(name, **changed):
@@ -77,7 +57,7 @@ def golden_checkpoint(tiny_checkpoint, write_safetensors):
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_four_bit_floats_are_kept_as_the_converter_keeps_them(name, golden_checkpoint, monkeypatch):
+def test_four_bit_floats_are_kept_as_the_converter_keeps_them(name, golden_checkpoint, monkeypatch, plain):
     monkeypatch.setattr(converting, "vocabulary", lambda *given, **options: {})  # tests/test_tokenizers.py has those
     golden = GOLDENS[name]
     model = convert(open_checkpoint(golden_checkpoint(name)), "keep")
@@ -89,7 +69,7 @@ def test_four_bit_floats_are_kept_as_the_converter_keeps_them(name, golden_check
     assert {t.name: list(t.shape) for t in model.tensors} == golden["shapes"]
 
 
-def test_blocks_of_four_bit_floats_are_codes_times_their_scales(golden_checkpoint):
+def test_blocks_of_four_bit_floats_are_codes_times_their_scales(golden_checkpoint, seeded):
     path = golden_checkpoint("nvfp4-modelopt")
     name = "model.layers.0.mlp.down_proj.weight"
     codes = np.frombuffer(seeded(name, "U8", [64, 64])[2], np.uint8).reshape(64, 64)
@@ -109,7 +89,7 @@ def test_float_outtypes_unpack_four_bit_floats(golden_checkpoint):
     ("name", "stays"),
     [("self_attn.k_proj", "blk.0.attn_k.weight"), ("mlp.experts.2.up_proj", "blk.0.ffn_up_exps.weight")],
 )
-def test_scales_with_a_sign_do_not_fit_and_their_weights_stay_floats(name, stays, golden_checkpoint):
+def test_scales_with_a_sign_do_not_fit_and_their_weights_stay_floats(name, stays, golden_checkpoint, seeded):
     scale = f"model.layers.0.{name}.weight_scale"
     shape = GOLDENS["nvfp4-experts"]["tensors"][scale][1]
     changed = {scale: ("F8_E4M3", shape, bytes([0x81]) + seeded(scale, "F8_E4M3", shape)[2][1:])}
@@ -279,7 +259,7 @@ SCHEMES = {
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_weights_are_kept_where_no_number_changes(scheme, tiny_checkpoint, write_safetensors):
+def test_weights_are_kept_where_no_number_changes(scheme, tiny_checkpoint, write_safetensors, seeded):
     settings, parts, type_ = SCHEMES[scheme]
     path = tiny_checkpoint(config={"quantization_config": settings})
     stored = {f"{MODULE}.{part}": tensor for part, tensor in parts.items()}

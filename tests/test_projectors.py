@@ -9,13 +9,11 @@ the converter passes Pixtral's [IMG_BREAK] over, which llama.cpp then misses.
 import gzip
 import hashlib
 import json
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGUFValueType
 from typer.testing import CliRunner
 
 from ollamaq.checkpoint import open_checkpoint
@@ -35,23 +33,8 @@ PROJECTORS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "proje
 BREAK = "v.token_embd.img_break"
 
 
-def seeded(name, dtype, shape):
-    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.05)
-    if dtype != "BF16":
-        return dtype, shape, values.astype(np.float16).tobytes()
-    bits = values.view(np.uint32)
-    return dtype, shape, ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
-
-
-def plain(value):
-    if GGUFValueType.FLOAT32 in (value.type, value.element):
-        return np.float32(value.value).tolist()
-    return value.value
-
-
 @pytest.fixture
-def made(tiny_checkpoint, write_safetensors):
+def made(tiny_checkpoint, write_safetensors, seeded):
     """A golden's directory, with the tests' tokenizer; ``settings`` go over its config, ``towers`` over the eyes'."""
 
     def make(name, *, without=(), towers=None, **settings):
@@ -75,7 +58,7 @@ def made(tiny_checkpoint, write_safetensors):
 @pytest.mark.parametrize(
     ("name", "outtype"), [(name, outtype) for name, golden in PROJECTORS.items() for outtype in golden["written"]]
 )
-def test_metadata_and_tensors_are_the_converters(name, outtype, made):
+def test_metadata_and_tensors_are_the_converters(name, outtype, made, plain):
     golden = PROJECTORS[name]
     model = convert_projector(open_checkpoint(made(name)), outtype)
     expected = golden["metadata"] | {"general.file_type": golden["written"][outtype]["general.file_type"]}
@@ -91,7 +74,7 @@ def test_metadata_and_tensors_are_the_converters(name, outtype, made):
 
 
 @pytest.mark.parametrize("name", ["pixtral", "pixtral-defaults"])
-def test_a_break_between_rows_of_a_picture_is_always_there(name, made):
+def test_a_break_between_rows_of_a_picture_is_always_there(name, made, seeded):
     embedding = "model.embed_tokens" if name == "pixtral" else "language_model.model.embed_tokens"
     checkpoint = open_checkpoint(made(name))
     found = {tensor.name: tensor for tensor in convert_projector(checkpoint, "f32").tensors}[BREAK]
@@ -101,7 +84,7 @@ def test_a_break_between_rows_of_a_picture_is_always_there(name, made):
     np.testing.assert_array_equal(found.rows(0, 1)[0], values)
 
 
-def test_names_with_model_before_them_are_the_same(made, write_safetensors):
+def test_names_with_model_before_them_are_the_same(made, write_safetensors, seeded):
     path = made("gemma3-vision")
     expected = convert_projector(open_checkpoint(path), "f16")
     tensors = {f"model.{name}": seeded(name, *spec) for name, spec in PROJECTORS["gemma3-vision"]["tensors"].items()}
