@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ollamaq.cli import app
+from ollamaq.cli.output import size
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def test_quantize_writes_the_file_and_tells_its_size(run, checkpoint, tmp_path):
     assert told["schema_version"] == 1
     assert told["mix"] == "Q5_K_M"
     assert told["bytes"] < (tmp_path / "out.gguf").stat().st_size
+
+
+def test_the_size_beside_a_files_name_is_that_of_the_file(run, checkpoint, tmp_path):
+    said = run("quantize", checkpoint, "out.gguf", "--q", "q5_k_m").stdout
+    line = next(line for line in said.splitlines() if line.startswith("out.gguf"))
+    assert line.removeprefix("out.gguf").strip() == size((tmp_path / "out.gguf").stat().st_size)
 
 
 def test_a_plan_tells_every_tensor_and_writes_nothing(run, checkpoint, tmp_path):

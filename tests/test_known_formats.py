@@ -112,6 +112,11 @@ def test_a_model_without_chat_template_can_be_published_and_its_format_is_sugges
     assert "suggest chatml: if that is right, add --chat-format chatml" in caplog.text
 
 
+def test_what_a_model_without_chat_template_is_prompted_by_is_said(untold, tmp_path):
+    said = run("publish", untold, "--to", "file", "--output", tmp_path / "out").stdout
+    assert "prompted as the server guesses: the model has no chat template" in " ".join(said.split())
+
+
 def test_a_named_format_gives_template_stops_and_sampling(untold, tmp_path, caplog):
     ollamaq.publish(untold, chat_format="lfm2", to="file", output=tmp_path / "out")
     known = find_format("lfm2")

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ollamaq.chat.strategy import NONE
 from ollamaq.cli.options import (
     Adapters,
     AllowRequantize,
@@ -237,7 +238,8 @@ def checks_table(title: str, checks: Sequence[CheckResult]) -> Table:
 def _ending(release: Release) -> str:
     """How it is prompted, and what to do with it."""
     told = release.template
-    return f"\nprompted by its {told['strategy']}: {escape(told['reason'])}{_created(release)}"
+    by = "as the server guesses" if told["strategy"] == NONE else f"by its {told['strategy']}"
+    return f"\nprompted {by}: {escape(told['reason'])}{_created(release)}"
 
 
 def _created(release: Release) -> str:

@@ -113,7 +113,8 @@ def quantize(
         seconds = time.monotonic() - started
     rows = table("would quantize" if dry_run else "quantized", "", ">")
     rows.add_row(str(source), size(opened.n_bytes))
-    rows.add_row("\n".join(map(str, paths)), size(plan.n_bytes))
+    written = plan.n_bytes if dry_run else sum(path.stat().st_size for path in paths)
+    rows.add_row("\n".join(map(str, paths)), size(written))
     rows.add_row("bits per weight", f"{plan.bits_per_weight:.2f}")
     rows.add_row("types", ", ".join(f"{count} {kind}" for kind, count in count_types(plan).items()))
     if not dry_run:
