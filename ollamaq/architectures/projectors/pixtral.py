@@ -8,7 +8,7 @@ from dataclasses import replace
 from gguf import MODEL_ARCH
 
 from ollamaq.architectures.family import BOOL, Config, Family, Named, key, rotary_pairs
-from ollamaq.architectures.projectors.vision import NORM, activation, all_but, unprefixed, vision_keys
+from ollamaq.architectures.projectors.vision import GATED_BLOCK, NORM, activation, all_but, unprefixed, vision_keys
 from ollamaq.errors import ModelRefused
 from ollamaq.tensors import Tensor
 
@@ -68,17 +68,7 @@ PIXTRAL = Family(
     },
     bare=(BREAK_EMBEDDING,),
     layers="v.blk",
-    block={
-        "ln1": ("hidden_size",),
-        "attn_q": ("hidden_size", "hidden_size"),
-        "attn_k": ("hidden_size", "hidden_size"),
-        "attn_v": ("hidden_size", "hidden_size"),
-        "attn_out": ("hidden_size", "hidden_size"),
-        "ln2": ("hidden_size",),
-        "ffn_gate": ("intermediate_size", "hidden_size"),
-        "ffn_up": ("intermediate_size", "hidden_size"),
-        "ffn_down": ("hidden_size", "intermediate_size"),
-    },
+    block=GATED_BLOCK,
     foreign=all_but(*PARTS, r"v\.token_embd"),
     renamed=unprefixed(*PARTS),
     gathered=_with_break,

@@ -9,7 +9,7 @@ from gguf import MODEL_ARCH
 from numpy.typing import NDArray
 
 from ollamaq.architectures.family import BOOL, F32, Config, Family, key
-from ollamaq.architectures.projectors.vision import EPSILON, all_but, unprefixed, vision_keys
+from ollamaq.architectures.projectors.vision import EPSILON, GATED_BLOCK, all_but, unprefixed, vision_keys
 from ollamaq.architectures.transforms import cut
 from ollamaq.tensors import Tensor
 
@@ -66,17 +66,7 @@ QWEN2_5_VISION = Family(
     },
     bare=(".weight.1",),
     layers="v.blk",
-    block={
-        "ln1": ("hidden_size",),
-        "attn_q": ("hidden_size", "hidden_size"),
-        "attn_k": ("hidden_size", "hidden_size"),
-        "attn_v": ("hidden_size", "hidden_size"),
-        "attn_out": ("hidden_size", "hidden_size"),
-        "ln2": ("hidden_size",),
-        "ffn_gate": ("intermediate_size", "hidden_size"),
-        "ffn_up": ("intermediate_size", "hidden_size"),
-        "ffn_down": ("hidden_size", "intermediate_size"),
-    },
+    block=GATED_BLOCK,
     foreign=all_but("visual"),
     renamed=unprefixed("visual"),
     split={

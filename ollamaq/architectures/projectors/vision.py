@@ -35,6 +35,18 @@ def vision_keys(
 
 EPSILON = "vision.attention.layer_norm_epsilon"
 NORM = key(EPSILON, "layer_norm_eps", type=F32)
+GATED_BLOCK = {
+    "ln1": ("hidden_size",),
+    "attn_q": ("hidden_size", "hidden_size"),
+    "attn_k": ("hidden_size", "hidden_size"),
+    "attn_v": ("hidden_size", "hidden_size"),
+    "attn_out": ("hidden_size", "hidden_size"),
+    "ln2": ("hidden_size",),
+    "ffn_gate": ("intermediate_size", "hidden_size"),
+    "ffn_up": ("intermediate_size", "hidden_size"),
+    "ffn_down": ("hidden_size", "intermediate_size"),
+}
+"""A layer of a tower whose feed-forward is gated: its tensors and their shapes, named by the config's keys."""
 
 
 def activation(name: str) -> Computed:
