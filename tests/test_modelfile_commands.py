@@ -99,6 +99,15 @@ def test_lint_checks_against_a_model(run, tmp_path, tiny_checkpoint):
     assert [line.split()[1] for line in result.stdout.splitlines()] == ["OQ309", "OQ502", "OQ501"]
 
 
+def test_lint_checks_against_a_servers_memory(run, tmp_path, tiny_checkpoint):
+    write(tmp_path / "Modelfile", CLEAN + "PARAMETER num_ctx 512\nPARAMETER stop <|im_end|>\n")
+    model = ["--model", tiny_checkpoint(), "--memory"]
+    assert run("lint", *model, "512K").exit_code == 0
+    result = run("lint", *model, str((512 << 10) - 1))
+    assert (result.exit_code, result.stdout.split()[1]) == (1, "OQ505")
+    assert run("lint", "--memory", "16G").exit_code == 2
+
+
 def test_fmt_rewrites_checks_and_shows(run, tmp_path):
     path = write(tmp_path / "Modelfile", MESSY)
     checked = run("fmt", "--check")

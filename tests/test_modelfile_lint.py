@@ -8,7 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
+from ollamaq.chat.known import known_formats
+from ollamaq.cli import app
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.facts import ModelFacts, model_facts
 from ollamaq.modelfile.lint import Settings, choose, fix, lint
@@ -19,7 +22,15 @@ from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.versions import parse_version
 
 DOCS = Path(__file__).parent.parent / "docs" / "rules.md"
-MODEL = ModelFacts(4096, frozenset({"<|im_start|>", "<|im_end|>", "<s>"}), ("<|im_end|>",), adds_bos=True)
+TOOLS = "{% for m in messages %}{{ m.content }}{{ m.tool_calls }}{% endfor %}{{ tools }}"
+MODEL = ModelFacts(
+    131072,
+    frozenset({"<|im_start|>", "<|im_end|>", "<s>"}),
+    ("<|im_end|>",),
+    adds_bos=True,
+    chat_template=TOOLS,
+    cache_bytes=30720,
+)
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def ids(findings):
 
 
 def settings_of(rule):
-    return Settings(model=MODEL if rule.id.startswith("OQ5") else None)
+    return Settings(model=MODEL, memory=1 << 30) if rule.id.startswith("OQ5") else Settings()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
@@ -130,6 +141,33 @@ def test_rules_know_the_model(tiny_checkpoint):
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} == facts.special
     text = "FROM llama3.2\nPARAMETER num_ctx 513\nPARAMETER stop <|eot_id|>\n"
     assert ids(lint(text, settings=Settings(model=facts))) == ["OQ502", "OQ501", "OQ503"]
+
+
+def test_a_token_of_context_takes_what_llama_cpp_keeps_for_it(tiny_checkpoint, tmp_path):
+    checkpoint = tiny_checkpoint()
+    facts = model_facts(checkpoint)
+    # SmolLM2-135M has 30 layers, not 2, and 4 heads, not 2: llama-server tells 120 MiB for 4096 tokens of it
+    assert facts.cache_bytes * 15 * 2 * 4096 == 120 << 20
+    assert facts.weights == 0
+    windowed = tmp_path / "windowed.gguf"
+    override = ["--override-kv", "llama.attention.sliding_window=int:128"]
+    CliRunner().invoke(app, ["quantize", str(checkpoint), str(windowed), *override])
+    assert model_facts(windowed).cache_bytes is None
+    assert model_facts(windowed).weights == windowed.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("version", "then"), [("0.34.2", "that one is used instead of this"), ("0.29.0", "Ollama refuses what this lacks")]
+)
+def test_what_becomes_of_a_template_without_tools_depends_on_the_version(version, then):
+    settings = Settings(parse_version(version), MODEL)
+    (finding,) = lint("FROM x\nTEMPLATE {{ .Prompt }}!\nPARAMETER stop <|im_end|>\n", settings=settings)
+    assert finding.message == f"the model's chat template has tools, and this TEMPLATE has not: {then}"
+
+
+def test_known_formats_have_all_of_tools_or_nothing_of_them():
+    for known in known_formats().values():
+        assert ids(lint(f'FROM x\nTEMPLATE """{known.go}"""\n', rules=choose(["OQ209"]))) == [], known.name
 
 
 def test_a_comment_with_a_reason_silences_a_rule_for_the_instruction_below():

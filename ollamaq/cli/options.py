@@ -53,7 +53,8 @@ Threads = Annotated[
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def _bytes(text: str) -> int:
+def amount(text: str) -> int:
+    """Bytes of 512M or 1G."""
     match = re.fullmatch(r"([0-9]+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
     if not match or not int(match[1]):
         raise typer.BadParameter(f"{text!r} is not an amount such as 512M or 1G")
@@ -64,7 +65,7 @@ MaxMemory = Annotated[
     int,
     typer.Option(
         "--max-memory",
-        parser=_bytes,
+        parser=amount,
         metavar="SIZE",
         envvar="OLLAMAQ_MAX_MEMORY",
         help="What may be held of the weights while they are converted: 512M, 1G.",
@@ -224,7 +225,7 @@ CaFile = Annotated[
 Parallel = Annotated[int, typer.Option("--parallel", min=1, max=64, help="Layers to transfer at the same time.")]
 ChunkSize = Annotated[
     int,
-    typer.Option("--chunk-size", parser=_bytes, metavar="SIZE", help="Bytes of one request: 64M."),
+    typer.Option("--chunk-size", parser=amount, metavar="SIZE", help="Bytes of one request: 64M."),
 ]
 LocalName = Annotated[str | None, typer.Argument(help="What to call it here.", show_default="what it is called there")]
 PackageDirectory = Annotated[

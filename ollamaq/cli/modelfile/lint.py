@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ollamaq.cli.modelfile.inputs import FINDINGS, Ollama, Paths, StdinFilename, inputs
+from ollamaq.cli.options import amount
 from ollamaq.cli.output import command, stderr
 from ollamaq.errors import UsageError
 from ollamaq.modelfile import lint as linter
@@ -34,6 +35,16 @@ def lint(
     name: Annotated[
         str | None, typer.Option("--name", help="Check the name that the model is to get too.", show_default=False)
     ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            "--memory",
+            parser=amount,
+            metavar="SIZE",
+            help="With --model: what the server has for it, such as 16G.",
+            show_default=False,
+        ),
+    ] = None,
     ollama: Ollama = NEWEST,
     output_format: Annotated[
         str, typer.Option("--output-format", metavar="FORMAT", help=f"{', '.join(FORMATS)}.")
@@ -43,8 +54,10 @@ def lint(
     """Find what is wrong in Modelfiles. Exits with 0 if nothing is, 1 if something is, 2 if it cannot tell."""
     if output_format not in FORMATS:
         raise UsageError(f"{output_format!r} is not a format", next_step=f"use {', '.join(FORMATS)}")
+    if memory and not model:
+        raise UsageError("--memory says nothing without a model", next_step="add --model MODEL")
     rules = linter.choose(select or (), ignore or ())
-    settings = linter.Settings(parse_version(ollama), _facts(model), name)
+    settings = linter.Settings(parse_version(ollama), _facts(model), name, memory)
     findings: dict[str, list[linter.Finding]] = {}
     fixed = 0
     for given in inputs(paths, stdin_filename):

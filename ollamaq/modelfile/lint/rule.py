@@ -43,11 +43,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a Modelfile is judged against: a version of Ollama, and the model it is for where one is given."""
+    """What a Modelfile is judged against: a version of Ollama, the model it is for where one is given, its name, and
+    the bytes of memory that the server has.
+    """
 
     ollama: Version = NEWEST_VERSION
     model: ModelFacts | None = None
     name: str | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)

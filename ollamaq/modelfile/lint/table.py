@@ -222,6 +222,14 @@ RULES: tuple[Rule, ...] = (
         "TEMPLATE {{ if .System }}{{ .System }} {{ end }}{{ .Prompt }}",
     ),
     Rule(
+        "OQ209",
+        "incomplete-tools",
+        WARNING,
+        template.incomplete_tools,
+        "TEMPLATE {{ .Tools }}{{ range .Messages }}{{ .Role }}: {{ .Content }} {{ end }}",
+        "TEMPLATE {{ .Tools }}{{ range .Messages }}{{ .Role }}: {{ .Content }}{{ .ToolCalls }} {{ end }}",
+    ),
+    Rule(
         "OQ210",
         "ignored-template",
         WARNING,
@@ -346,6 +354,22 @@ RULES: tuple[Rule, ...] = (
         model.unknown_token,
         "PARAMETER stop <|im_end|>\nPARAMETER stop <|eot_id|>",
         "PARAMETER stop <|im_end|>",
+    ),
+    Rule(
+        "OQ504",
+        "lost-capability",
+        WARNING,
+        model.lost_capability,
+        "TEMPLATE {{ range .Messages }}{{ .Role }}: {{ .Content }} {{ end }}\nPARAMETER stop <|im_end|>",
+        "PARAMETER stop <|im_end|>",
+    ),
+    Rule(
+        "OQ505",
+        "context-beyond-memory",
+        WARNING,
+        model.context_beyond_memory,
+        "PARAMETER num_ctx 65536\nPARAMETER stop <|im_end|>",
+        "PARAMETER num_ctx 4096\nPARAMETER stop <|im_end|>",
     ),
 )
 

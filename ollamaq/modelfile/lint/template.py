@@ -232,6 +232,20 @@ def broken_template(c: Context) -> Iterator[Problem]:
                 yield at(command, str(error))
 
 
+def incomplete_tools(c: Context) -> Iterator[Problem]:
+    """Ollama offers tools for a TEMPLATE that has ``.Tools``. Without ``.ToolCalls`` the model is never shown what it
+    has called; with ``.ToolCalls`` alone, Ollama refuses requests that have tools.
+    """
+    template = c.last("TEMPLATE")
+    if not template or c.all("RENDERER"):
+        return
+    has = variables(template.value) & {"Tools", "ToolCalls"}
+    if has == {"Tools"}:
+        yield at(template, "the TEMPLATE has .Tools and no .ToolCalls: the model never sees its own calls")
+    elif has == {"ToolCalls"}:
+        yield at(template, "the TEMPLATE has .ToolCalls and no .Tools: Ollama refuses requests with tools")
+
+
 def ignored_template(c: Context) -> Iterator[Problem]:
     """With a RENDERER or a PARSER of its own name Ollama renders prompts in Go code, and the TEMPLATE is not used."""
     renderer, template = c.last("RENDERER"), c.last("TEMPLATE")
