@@ -201,3 +201,16 @@ def test_a_model_of_the_server_is_pushed_from_its_store(registries, smollm2_pack
     with parts.smollm2_gguf().open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     assert f"sha256:{digest}" in {blob["digest"] for blob in pushed["blobs"]}
+
+
+def test_what_publish_pushes_is_verified_in_the_registry(registries, smollm2, ollamaq, ollama_server, tmp_path):
+    registry = registries(2)
+    publish = ("publish", smollm2(768), "bot", "--to", ollama_server, "--insecure", "--push")
+    (release,) = ollamaq(*publish, f"{registry.host}/team/bot", "--q", "Q8_0")["releases"]
+    assert release["pushed"] == f"{registry.host}/team/bot:q8_0"
+    verify = ("verify", release["package"], release["pushed"], "--registry", "--insecure")
+    assert ollamaq(*verify)["differences"] == []
+    ollamaq(*publish, f"{registry.host}/team/bot:q8_0", "--q", "Q4_0")
+    (model, config) = ollamaq(*verify, code=1)["differences"]
+    assert model.startswith(f"{release['pushed']}: its model is sha256:")
+    assert config.startswith(f"{release['pushed']}: its config is sha256:")  # it tells the mix

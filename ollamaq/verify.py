@@ -1,4 +1,4 @@
-"""Whether a package, or a model on a server, is what its ``release.json`` says."""
+"""Whether a package, or a model on a server or in a registry, is what its ``release.json`` says."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ollamaq.digests import digest_of
 from ollamaq.errors import ModelRefused
 from ollamaq.modelfile.diff import Change, comparable, diff, meaning, server_meaning
 from ollamaq.modelfile.parser import Document, read_modelfile
+from ollamaq.ollama import silent
+from ollamaq.ollama.contents import Contents
 from ollamaq.package import MODELFILE, RELEASE
 from ollamaq.provenance import STATEMENT, statement, subjects, written
+from ollamaq.registry.pull import contents_in_registry
+from ollamaq.registry.sources import open_contents
 from ollamaq.servers import Target
 from ollamaq.servers.target import Unsupported
 from ollamaq.signing import ENVELOPE, signed_payload
@@ -85,6 +91,38 @@ def differences_of_model(directory: Path, target: Target, name: str) -> Iterator
         yield f"its weights are sha256:{found}, where the release says sha256:{wanted}"
     for change in changes:
         yield f"{change.key} is {_shown(change.new)}, where the package says {_shown(change.old)}"
+
+
+def differences_of_reference(
+    directory: Path,
+    reference: str,
+    *,
+    insecure: bool = False,
+    ca_file: Path | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> Iterator[str]:
+    """What a model in a registry has otherwise than a package, by the digests of all its parts; nothing is fetched.
+
+    The arguments are those of `registry.pull.pull`.
+
+    Raises:
+        UsageError: the reference cannot be one.
+        ModelRefused: it is no package.
+        ServerError: the registry cannot be reached or refuses, or has no such model.
+    """
+    here = _by_kind(open_contents(str(directory), silent))
+    there = _by_kind(contents_in_registry(reference, insecure=insecure, ca_file=ca_file, transport=transport))
+    for kind in here | there:
+        found, wanted = (", ".join(side.get(kind, ())) or "nothing" for side in (there, here))
+        if found != wanted:
+            yield f"its {kind} is {found}, where the package has {wanted}"
+
+
+def _by_kind(contents: Contents) -> dict[str, list[str]]:
+    digests: dict[str, list[str]] = {}
+    for part in (*contents.layers, contents.config):
+        digests.setdefault(part.kind, []).append(part.digest)
+    return digests
 
 
 def on_target(target: Target, name: str, modelfile: Document) -> tuple[str, list[Change]]:

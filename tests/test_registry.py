@@ -22,6 +22,7 @@ from ollamaq.registry import downloads, session, uploads
 from ollamaq.registry.pull import pull
 from ollamaq.registry.push import push, push_places
 from ollamaq.registry.reference import parse_reference
+from ollamaq.verify import differences_of_reference
 
 REF = "registry.test/team/bot:q5"
 BASE = "https://registry.test"
@@ -397,6 +398,26 @@ def test_a_package_is_pulled_as_it_was_pushed(registry, send, package, tmp_path)
     assert sorted(path.name for path in (tmp_path / "pulled").iterdir()) == ["Modelfile", "model.gguf"]
     assert (tmp_path / "pulled/model.gguf").read_bytes() == (package / "model.gguf").read_bytes()
     assert push(str(tmp_path / "pulled"), REF, transport=registry.transport).sent == 0
+
+
+def test_a_reference_is_beside_its_package_what_was_pushed_and_each_part_that_is_not_is_named(registry, send, package):
+    send()
+    verify = functools.partial(differences_of_reference, package, transport=registry.transport)
+    before = registry.sent
+    assert list(verify(REF)) == []
+    manifest = json.loads(registry.manifests["team/bot", "q5"])
+    system = next(layer for layer in manifest["layers"] if layer["mediaType"].endswith(".system"))
+    manifest["layers"].remove(system)
+    manifest["config"]["digest"] = sha256(b"another")
+    registry.manifests["team/bot", "q5"] = json.dumps(manifest).encode()
+    said = dict(text.removeprefix("its ").split(" is ") for text in verify(REF))
+    assert said.keys() == {"system", "config"}
+    assert said["system"] == f"nothing, where the package has {system['digest']}"
+    assert said["config"].startswith(f"{sha256(b'another')}, where the package has sha256:")
+    assert registry.sent == before
+    assert {method for method, path in registry.asked if "/blobs/sha256" in path} <= {"HEAD"}
+    with pytest.raises(ServerError, match=r"has no model registry\.test/team/bot:none"):
+        list(verify("registry.test/team/bot:none"))
 
 
 def test_a_pull_that_broke_off_fetches_only_the_rest(registry, send, package):

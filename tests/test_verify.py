@@ -132,6 +132,12 @@ def test_a_signature_of_another_story_does_not_count(package, keys, tmp_path):
         signed_payload(package / "provenance.dsse.json", public)
 
 
+def test_a_registry_without_a_model_to_look_for_is_refused(package):
+    run = subprocess.run([sys.executable, "-m", "ollamaq", "verify", package, "--registry"], capture_output=True)
+    assert run.returncode == 2
+    assert b"--registry says nothing without a model" in run.stderr
+
+
 def test_verify_exits_with_1_and_names_each_difference(package):
     command = [sys.executable, "-m", "ollamaq", "verify", str(package)]
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0

@@ -77,10 +77,7 @@ def pull(
         session = stack.enter_context(
             Session(where, PULL, insecure=insecure, ca_file=ca_file, transport=transport),
         )
-        manifest = get_manifest(session)
-        if manifest is None:
-            raise ServerError(f"{where.host} has no model {where}", next_step="check the name and the tag")
-        contents = parse_manifest(manifest, str(where))
+        contents = _contents(session)
         place = open_place(to, called, output, stack, **options)
 
         def fetch(missing: list[Part]) -> list[Part]:
@@ -89,6 +86,30 @@ def pull(
             )
 
         return _bring(called, contents, place, fetch, progress)
+
+
+def contents_in_registry(
+    reference: str,
+    *,
+    insecure: bool = False,
+    ca_file: Path | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> Contents:
+    """What a model in a registry is made of, by its manifest alone; the arguments are those of `pull`.
+
+    Raises:
+        UsageError: a reference that cannot be one.
+        ServerError: the registry cannot be reached or refuses, or has no such model.
+    """
+    with Session(parse_reference(reference), PULL, insecure=insecure, ca_file=ca_file, transport=transport) as session:
+        return _contents(session)
+
+
+def _contents(session: Session) -> Contents:
+    where, manifest = session.reference, get_manifest(session)
+    if manifest is None:
+        raise ServerError(f"{where.host} has no model {where}", next_step="check the name and the tag")
+    return parse_manifest(manifest, str(where))
 
 
 def install(
