@@ -73,7 +73,7 @@ def write_checkpoint(name: str, path: Path, **settings: object) -> None:
     for file, text in files.items():
         (path / file).parent.mkdir(parents=True, exist_ok=True)
         (path / file).write_text(text)
-    tensors = {tensor: goldens.seeded(tensor, *spec) for tensor, spec in FAMILIES[name]["tensors"].items()}
+    tensors = {tensor: tiny.seeded_tensor(tensor, *spec) for tensor, spec in FAMILIES[name]["tensors"].items()}
     tiny.save_safetensors(path / "model.safetensors", tensors)
 
 
@@ -83,7 +83,7 @@ def write_kept(name: str, path: Path) -> None:
     path.mkdir(parents=True)
     for file, text in golden["files"].items() | {("tokenizer.json", json.dumps(tokenizer()))}:
         (path / file).write_text(text)
-    tensors = {tensor: kept.seeded(tensor, *spec) for tensor, spec in golden["tensors"].items()}
+    tensors = {tensor: tiny.seeded_tensor(tensor, *spec) for tensor, spec in golden["tensors"].items()}
     for tensor, (dtype, shape, data) in tensors.items():
         if dtype == "F8_E4M3":
             tensors[tensor] = dtype, shape, bytes(NEAR_ONE + byte % 16 for byte in data)

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import http.server
 import json
-import os
 import subprocess
 import threading
 
@@ -138,7 +137,9 @@ class Redirecting(http.server.BaseHTTPRequestHandler):
 def smollm2_package(tmp_path):
     directory = tmp_path / "smollm2"
     directory.mkdir()
-    os.link(parts.smollm2_gguf(), directory / "model.gguf")
+    # with a name of its own, since the server keeps what other tests gave it
+    weights = parts.smollm2_gguf().read_bytes().replace(b"Smollm2 135M 8k", b"Smollm2 carried", 1)
+    (directory / "model.gguf").write_bytes(weights)
     (directory / "Modelfile").write_text(
         'FROM ./model.gguf\nPARAMETER temperature 0\nPARAMETER stop "<|im_end|>"\nSYSTEM You are a helpful assistant.\n'
     )
@@ -198,7 +199,7 @@ def test_a_model_of_the_server_is_pushed_from_its_store(registries, smollm2_pack
     there = {"OLLAMA_HOST": ollama_server}
     pushed = ollamaq("push", "carried:q4", f"{registry.host}/team/carried:q4", "--insecure", env=there)
     assert registry.tags("team/carried") == ["q4"]
-    with parts.smollm2_gguf().open("rb") as file:
+    with (smollm2_package / "model.gguf").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     assert f"sha256:{digest}" in {blob["digest"] for blob in pushed["blobs"]}
 

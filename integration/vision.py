@@ -58,7 +58,7 @@ def write_seeing(model: Path, outdir: Path) -> None:
         shapes |= {f"{layer}{part}_norm.weight": (width,) for part in ("attention", "ffn")}
         shapes |= {f"{layer}feed_forward.{part}_proj.weight": (inner, width) for part in ("gate", "up")}
         shapes[f"{layer}feed_forward.down_proj.weight"] = (width, inner)
-    tensors = {name: goldens.seeded(name, "BF16", shape) for name, shape in shapes.items()}
+    tensors = {name: families.tiny.seeded_tensor(name, "BF16", shape) for name, shape in shapes.items()}
     families.tiny.save_safetensors(outdir / "model-00002-of-00002.safetensors", tensors)
 
 
@@ -72,7 +72,7 @@ def write_tiny(name: str, directory: Path) -> tuple[Path, Path]:
     files["tokenizer_config.json"] = json.dumps(config | json.loads(files.get("tokenizer_config.json", "{}")))
     for file, text in files.items():
         (checkpoint / file).write_text(text)
-    tensors = {tensor: goldens.seeded(tensor, *spec) for tensor, spec in golden["tensors"].items()}
+    tensors = {tensor: families.tiny.seeded_tensor(tensor, *spec) for tensor, spec in golden["tensors"].items()}
     families.tiny.save_safetensors(checkpoint / "model.safetensors", tensors)
     words, eyes = directory / "model.gguf", directory / "mmproj.gguf"
     families.write_gguf(checkpoint, words, "f16")
