@@ -147,7 +147,7 @@ def test_fmt_of_standard_input_goes_to_standard_output(run):
 
 
 def test_rule_explains(run):
-    assert "### OQ101 unknown-parameter" in run("rule", "OQ101").stdout
+    assert "# OQ101 unknown-parameter" in run("rule", "OQ101").stdout
     assert "OQ304  adapter" in run("rule").stdout
     assert run("rule", "OQ999").exit_code == 2
 
@@ -206,6 +206,29 @@ def test_a_server_that_has_another_model_differs(run, tmp_path, monkeypatch):
     write(tmp_path / "Modelfile", MADE)
     result = run("diff", "Modelfile", "bot")
     assert (result.exit_code, result.stdout) == (1, "-SYSTEM Be brief.\n+SYSTEM Be kind.\n")
+
+
+def test_a_model_is_compared_by_what_it_says_itself(run, tmp_path, tiny_checkpoint):
+    model = tiny_checkpoint()
+    (model / "generation_config.json").write_text('{"temperature": 0.5}')
+    (model / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert run("init", model, "-o", "made", "--yes").exit_code == 0
+    assert (run("diff", model, "made").exit_code, run("diff", model, "made").stdout) == (0, "")
+    write(tmp_path / "made", (tmp_path / "made").read_text().replace("temperature 0.5", "temperature 1"))
+    result = run("diff", model, "made")
+    assert (result.exit_code, result.stdout) == (1, "-PARAMETER temperature 0.5\n+PARAMETER temperature 1\n")
+
+
+def test_a_gguf_and_its_directory_have_one_chat_template(run, tmp_path, tiny_checkpoint):
+    model = tiny_checkpoint()
+    gguf = CliRunner().invoke(app, ["convert", str(model), str(tmp_path / "model.gguf")])
+    assert gguf.exit_code == 0
+    assert "TEMPLATE" not in run("diff", "model.gguf", model).stdout
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": "{{ messages }}"}))
+    result = run("diff", "model.gguf", model)
+    assert result.exit_code == 1
+    assert "+TEMPLATE {{ messages }}" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from ollamaq.cli import app
 from ollamaq.errors import UsageError
 from ollamaq.modelfile.facts import ModelFacts, model_facts
 from ollamaq.modelfile.lint import Settings, choose, fix, lint
-from ollamaq.modelfile.lint.explain import page
+from ollamaq.modelfile.lint.explain import pages
 from ollamaq.modelfile.lint.report import FORMATS
 from ollamaq.modelfile.lint.table import RULES
 from ollamaq.modelfile.parser import parse
 from ollamaq.modelfile.versions import parse_version
 
-DOCS = Path(__file__).parent.parent / "docs" / "rules.md"
+DOCS = Path(__file__).parent.parent / "docs" / "rules"
 TOOLS = "{% for m in messages %}{{ m.content }}{{ m.tool_calls }}{% endfor %}{{ tools }}"
 MODEL = ModelFacts(
     131072,
@@ -79,8 +79,9 @@ def test_rules_have_ids_and_names_of_their_own():
     assert [rule.id for rule in RULES] == sorted(rule.id for rule in RULES)
 
 
-def test_the_page_of_rules_is_up_to_date():
-    assert DOCS.read_text(encoding="utf-8") == page(), "ollamaq modelfile rule --all > docs/rules.md"
+def test_there_is_an_up_to_date_page_for_every_rule_and_no_other():
+    found = {path.name: path.read_text(encoding="utf-8") for path in DOCS.iterdir()}
+    assert found == pages(), "python docs/make_rules.py"
 
 
 def test_a_finding_has_its_place():

@@ -44,7 +44,7 @@ def resolve(value: str, directory: Path) -> From:
     try:
         found = tuple(map(Path, sorted(glob.glob(pattern)))) if glob.has_magic(pattern) else ()
         paths = found or ((Path(pattern),) if value and os.path.lexists(pattern) else ())
-        kinds = {_kind(path) for path in paths}
+        kinds = {kind_of(path) for path in paths}
     except (OSError, ValueError):
         return From(value, Kind.MISSING)
     if not paths:
@@ -52,10 +52,11 @@ def resolve(value: str, directory: Path) -> From:
     return From(value, kinds.pop() if len(kinds) == 1 else Kind.OTHER, paths)
 
 
-def _kind(path: Path) -> Kind:
+def kind_of(path: Path) -> Kind:
+    """What lies at a path; of a directory, its weights."""
     if path.is_dir():
         first = next((found for pattern in _WEIGHTS for found in sorted(path.glob(pattern))), None)
-        return _kind(first) if first and not first.is_dir() else Kind.OTHER
+        return kind_of(first) if first and not first.is_dir() else Kind.OTHER
     if path.suffix == ".safetensors":
         return Kind.SAFETENSORS
     if not path.is_file():

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from ollamaq.chat.derive import trimming
 
-MAX_DEPTH = 7
+MAX_DEPTH = 9
 """Of indented JSON; what is deeper is an error when it is rendered."""
 
 STRING = """"

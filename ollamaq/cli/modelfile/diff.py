@@ -15,10 +15,16 @@ from ollamaq.cli.output import Output, command
 from ollamaq.modelfile import diff as differ
 from ollamaq.modelfile.parser import read_modelfile
 from ollamaq.modelfile.printable import printed
+from ollamaq.modelfile.source import Kind, kind_of
+from ollamaq.starting import meaning_of_model
 
+MODELS = (Kind.GGUF, Kind.SAFETENSORS)
 COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 
-Side = Annotated[str, typer.Argument(help="A Modelfile, or the name of a model on the server.", show_default=False)]
+Side = Annotated[
+    str,
+    typer.Argument(help="A Modelfile, a GGUF or model directory, or a model on the server.", show_default=False),
+]
 
 
 @command
@@ -32,15 +38,12 @@ def diff(
 ) -> None:
     """Compare what two Modelfiles mean. Exits with 0 if it is the same, 1 if not.
 
-    A server does not tell FROM, and of TEMPLATE only what is in effect: these are compared only where both sides say
+    A model says by itself what `modelfile init` would write of it, and its own chat template. It has no FROM, which a
+    server does not tell either, and of TEMPLATE only what is in effect: these are compared only where both sides say
     them.
     """
-    sides = [Path(side) if os.path.lexists(side) else None for side in (a, b)]
-    old, new = (
-        differ.meaning(read_modelfile(path)) if path else _on_server(name, server)
-        for name, path in zip((a, b), sides, strict=True)
-    )
-    if None in sides:
+    (old, whole), (new, whole_too) = (_side(side, server) for side in (a, b))
+    if not (whole and whole_too):
         old, new = differ.comparable(old, new)
     changes = differ.diff(old, new)
     data = {"a": a, "b": b, "changes": [{"what": c.key, "a": list(c.old), "b": list(c.new)} for c in changes]}
@@ -48,6 +51,16 @@ def diff(
     Output(as_json=as_json, quiet=False).result(data, *lines, brief="")
     if changes:
         raise typer.Exit(FINDINGS)
+
+
+def _side(side: str, server: str) -> tuple[differ.Meaning, bool]:
+    """What it means, and whether that is all of it: FROM and TEMPLATE, too."""
+    if not os.path.lexists(side):
+        return _on_server(side, server), False
+    path = Path(side)
+    if kind_of(path) in MODELS:
+        return meaning_of_model(path), False
+    return differ.meaning(read_modelfile(path)), True
 
 
 def _on_server(name: str, server: str) -> differ.Meaning:

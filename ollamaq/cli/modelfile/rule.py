@@ -8,19 +8,16 @@ import typer
 
 from ollamaq.cli.output import command, stdout, table
 from ollamaq.modelfile.lint import choose
-from ollamaq.modelfile.lint.explain import explained, page
+from ollamaq.modelfile.lint.explain import explained
 from ollamaq.modelfile.lint.table import RULES
 
 
 @command
 def rule(
     rule: Annotated[str | None, typer.Argument(help="An id, such as OQ104.", show_default="list them")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Explain every rule, as docs/rules.md does.")] = False,
 ) -> None:
     """Explain a rule of the linter, in Markdown."""
-    if all_:
-        print(page(), end="")
-    elif rule:
+    if rule:
         print("\n".join(map(explained, choose([rule]))), end="")
     else:
         rows = table("", "", "", "", "")

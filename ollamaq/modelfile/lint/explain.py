@@ -1,4 +1,4 @@
-"""What a rule is about, in Markdown: one of them, or the page with all."""
+"""What a rule is about, in Markdown: a page each, and one that lists them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,32 @@ GROUPS = {
 
 
 def explained(rule: Rule) -> str:
-    """A rule's section."""
-    fixable = ", fixed by `--fix`" if rule.fixable else ""
+    """A rule's page."""
     return (
-        f"### {rule.id} {rule.name}\n{rule.severity.value.capitalize()}{fixable}.\n\n{rule.why}\n\n"
+        f"# {rule.id} {rule.name}\n{_severity(rule).capitalize()}.\n\n{rule.why}\n\n"
         f"Found:\n```\n{_visible(rule.bad)}\n```\nInstead:\n```\n{rule.good}\n```\n"
     )
 
 
-def page(rules: Sequence[Rule] = RULES) -> str:
-    """All rules, in groups."""
-    head = (
+def pages(rules: Sequence[Rule] = RULES) -> dict[str, str]:
+    """All of ``docs/rules``: names of files and their texts."""
+    parts = [
         "# Rules of `ollamaq modelfile lint`\n"
-        "This page is made by `ollamaq modelfile rule --all`. To silence a rule for one instruction, write above it\n"
-        "`# ollamaq: ignore OQ105 the reason`; for a whole run, use `--ignore OQ105`.\n"
-    )
-    parts = [head]
+        "Made by `docs/make_rules.py`; `ollamaq modelfile rule OQ105` prints a rule's page. To silence a rule for one\n"
+        "instruction, write above it `# ollamaq: ignore OQ105 the reason`; for a whole run, use `--ignore OQ105`.\n"
+    ]
     for prefix, title in GROUPS.items():
-        parts.append(f"## {title}\n")
-        parts += [explained(rule) for rule in rules if rule.id.startswith(prefix)]
-    return "\n".join(parts)
+        rows = [
+            f"| [{rule.id}]({rule.id}.md) | {rule.name} | {_severity(rule)} |\n"
+            for rule in rules
+            if rule.id.startswith(prefix)
+        ]
+        parts.append("".join((f"## {title}\n| rule | name | severity |\n|---|---|---|\n", *rows)))
+    return {"README.md": "\n".join(parts), **{f"{rule.id}.md": explained(rule) for rule in rules}}
+
+
+def _severity(rule: Rule) -> str:
+    return rule.severity.value + (", fixed by `--fix`" if rule.fixable else "")
 
 
 def _visible(text: str) -> str:

@@ -1,4 +1,4 @@
-"""All rules, by their ids. An id never changes its meaning; what a rule says about itself becomes docs/rules.md."""
+"""All rules, by their ids. An id never changes its meaning; what a rule says about itself becomes docs/rules."""
 
 from __future__ import annotations
 
