@@ -1,6 +1,5 @@
 """Models with the chat templates of other families, published on real servers of two generations."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from misbehaving import Server
 from talker import write_talker
 
 import ollamaq
+from ollamaq import prompting, publishing
 from ollamaq.chat.strategy import DERIVED, NATIVE, Strategy
 from ollamaq.ollama.client import Client
-
-prompting = importlib.import_module("ollamaq.prompting")
 
 NUM_CTX = 32768
 """Tokens, of which the talker's vocabulary needs many; what does not fit, a server leaves out."""
@@ -41,10 +39,14 @@ def release_of(place: Path) -> dict:
     return json.loads((place / "out" / "release.json").read_text())
 
 
+def models(client: Client) -> dict[str, str]:
+    """Names and digests; the server lists those of one second in any order."""
+    return {model["name"]: model["digest"] for model in client.tags()}
+
+
 @pytest.fixture(autouse=True)
 def long_context(monkeypatch):
     """The server's own default would cut the longest conversations short."""
-    publishing = importlib.import_module("ollamaq.publish")
     chosen = publishing.as_parameters
     monkeypatch.setattr(publishing, "as_parameters", lambda given: chosen(given) | {"num_ctx": NUM_CTX})
 
@@ -65,8 +67,8 @@ def test_a_wrong_template_fails_the_publication_and_leaves_nothing_behind(ollama
     wrong = Strategy("wrong", "to see it fail", "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}")
     monkeypatch.setattr(prompting, "strategies", lambda *given, **options: iter([wrong]))
     with Client(ollama_server) as client:
-        before = client.tags()
-        with pytest.raises(ollamaq.publish.__globals__["PublishFailed"], match="prompt"):
+        before = models(client)
+        with pytest.raises(publishing.PublishFailed, match="prompt"):
             ollamaq.publish(
                 talker(tmp_path, "google-gemma-2-2b-it", "wrong"),
                 "talker-wrong",
@@ -74,7 +76,7 @@ def test_a_wrong_template_fails_the_publication_and_leaves_nothing_behind(ollama
                 to=ollama_server,
                 output=tmp_path / "out",
             )
-        assert client.tags() == before
+        assert models(client) == before
     assert release_of(tmp_path)["template"]["equal_to_training"] is False
 
 

@@ -15,7 +15,7 @@ from ollamaq.gguf.model import Model, Value
 from ollamaq.gguf.reader import read_gguf
 from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
-from ollamaq.publish import plan_releases
+from ollamaq.publishing import plan_releases
 from ollamaq.quantize import write_plan
 from ollamaq.servers.embedded import Embedded
 from ollamaq.servers.target import Reply, ToolCall, Unsupported

@@ -1,7 +1,6 @@
 """Publishing: nothing has its final name before it passed, and a failure leaves the target as it was."""
 
 import hashlib
-import importlib
 import json
 import struct
 
@@ -10,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ollamaq
+from ollamaq import publishing
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.forms import go_form, jinja_form
 from ollamaq.chat.gotemplate import GoTemplate
@@ -28,8 +28,6 @@ from ollamaq.registry.reference import parse_reference
 from ollamaq.servers.target import Reply
 from ollamaq.team.policy import PolicyBroken
 from ollamaq.team.preset import prompted
-
-publishing = importlib.import_module("ollamaq.publish")  # the attribute of that name is the function
 
 
 class Memory:

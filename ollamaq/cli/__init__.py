@@ -2,59 +2,81 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from ollamaq.cli.bundle import bundle, install
-from ollamaq.cli.config import config, default_map
-from ollamaq.cli.convert import convert
-from ollamaq.cli.doctor import doctor
-from ollamaq.cli.gguf import gguf
-from ollamaq.cli.inspect import inspect
-from ollamaq.cli.modelfile import modelfile
 from ollamaq.cli.output import command
-from ollamaq.cli.plan import plan
-from ollamaq.cli.promote import promote
-from ollamaq.cli.publish import publish
-from ollamaq.cli.pull import pull
-from ollamaq.cli.push import push
-from ollamaq.cli.quantize import quantize
-from ollamaq.cli.rollback import rollback
-from ollamaq.cli.smoke import smoke
-from ollamaq.cli.template import template
-from ollamaq.cli.verify import sign, verify
+
+MODULES = {
+    "publish": "publish",
+    "promote": "promote",
+    "rollback": "rollback",
+    "plan": "plan",
+    "quantize": "quantize",
+    "convert": "convert",
+    "inspect": "inspect",
+    "push": "push",
+    "pull": "pull",
+    "bundle": "bundle",
+    "install": "bundle",
+    "verify": "verify",
+    "sign": "verify",
+    "config": "config",
+    "doctor": "doctor",
+    "smoke": "smoke",
+    "gguf": "gguf",
+    "modelfile": "modelfile",
+    "template": "template",
+}
+"""Commands, in the order of ``--help``, and the modules of this package that have them."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Each is imported when it is asked for, so that none waits for what only the others need."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _imported(name, MODULES[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+@functools.cache
+def _imported(name: str, module: str) -> Any:
+    run = getattr(importlib.import_module(f"ollamaq.cli.{module}"), name)
+    holder = typer.Typer(rich_markup_mode="markdown", callback=lambda: None)
+    if isinstance(run, typer.Typer):
+        holder.add_typer(run, name=name)
+    else:
+        holder.command()(run)
+    group = typer.main.get_command(holder)
+    assert isinstance(group, TyperGroup)
+    return group.commands[name]
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]  # nothing is added to it
+
 
 app = typer.Typer(
     name="ollamaq",
     help="Publish a fine-tuned model to Ollama: small, prompted as in training, and tested before users see it.",
+    cls=_Group,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for run in (
-    publish,
-    promote,
-    rollback,
-    plan,
-    quantize,
-    convert,
-    inspect,
-    push,
-    pull,
-    bundle,
-    install,
-    verify,
-    sign,
-    config,
-    doctor,
-):
-    app.command()(run)
-app.add_typer(smoke, name="smoke")
-app.add_typer(gguf, name="gguf")
-app.add_typer(modelfile, name="modelfile")
-app.add_typer(template, name="template")
 
 
 def _version(wanted: bool) -> None:
@@ -72,6 +94,8 @@ def ollamaq(
     ] = False,
 ) -> None:
     """Publish a fine-tuned model to Ollama."""
+    from ollamaq.cli.config import default_map
+
     context.default_map = default_map(context)
 
 

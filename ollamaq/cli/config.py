@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from ollamaq.cli.modelfile.inputs import Env
 from ollamaq.cli.options import Json
@@ -91,9 +92,12 @@ def _print_schema(name: str) -> None:
 
 
 def default_map(context: typer.Context) -> dict[str, Any]:
-    """What ollamaq.toml says for the options of every command, in the form in which typer takes it."""
-    values = read_defaults().values
-    return _mapped(context.command, values) if values else {}
+    """What ollamaq.toml says for the options of the command that is run, in the form in which typer takes it."""
+    values, name = read_defaults().values, context.invoked_subcommand
+    if not values or not name:
+        return {}
+    assert isinstance(context.command, TyperGroup)
+    return {name: _mapped(context.command.commands[name], values)}
 
 
 def _mapped(of: Any, values: dict[str, Any]) -> dict[str, Any]:

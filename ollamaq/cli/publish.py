@@ -46,8 +46,8 @@ from ollamaq.cli.report import write_all
 from ollamaq.errors import UsageError
 from ollamaq.gate import read_gate
 from ollamaq.package import RELEASE
-from ollamaq.publish import prepare
-from ollamaq.publish import publish as run_publish
+from ollamaq.publishing import prepare
+from ollamaq.publishing import publish as run_publish
 from ollamaq.quantize import Overrides
 from ollamaq.release import Planned, PublishFailed, Release
 from ollamaq.report import Outcome, check_reports

@@ -6,11 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ollamaq.chat.choose import CHAT_TEMPLATE
-from ollamaq.chat.stops import stop_tokens
-from ollamaq.source import open_source
-from ollamaq.tokenizers.special import special_texts
-
 _ENDS = tuple(f"tokenizer.ggml.{end}_token_id" for end in ("eos", "eot", "eom"))
 
 
@@ -41,6 +36,12 @@ def model_facts(path: Path) -> ModelFacts:
     Raises:
         ModelRefused: it cannot be read as a model.
     """
+    # only with a model at hand: the linter alone starts without what reads models
+    from ollamaq.chat.choose import CHAT_TEMPLATE
+    from ollamaq.chat.stops import stop_tokens
+    from ollamaq.source import open_source
+    from ollamaq.tokenizers.special import special_texts
+
     source = open_source(path)
     metadata: dict[str, Any] = {key: value.value for key, value in source.model.metadata.items()}
     tokens: list[str] = metadata.get("tokenizer.ggml.tokens") or []

@@ -100,7 +100,7 @@ class Document:
     def __str__(self) -> str:
         return self.text
 
-    @property
+    @cached_property
     def commands(self) -> tuple[Command, ...]:
         return tuple(part for part in self.parts if isinstance(part, Command))
 
@@ -183,9 +183,9 @@ def read_value(text: str, start: int = 0) -> tuple[str, int] | None:
     quote = next((quote for quote in QUOTES if first.startswith(quote)), "")
     if not quote or (len(first) >= 2 * len(quote) and first.endswith(quote)):
         return first[len(quote) : len(first) - len(quote)], end
-    while end < len(text):
-        last = end + 1
-        end = _end_of_line(text, last)
+    while (at := text.find(quote[0], end + 1)) >= 0:  # only such a line can end with the quotes
+        last = max(text.rfind(mark, end, at) for mark in "\r\n") + 1
+        end = _end_of_line(text, at)
         if printed(text[last:end]).rstrip(BLANK).endswith(quote):
             return printed(text[start:end]).strip(BLANK)[len(quote) : -len(quote)], end
     return None

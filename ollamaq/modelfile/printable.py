@@ -88,6 +88,8 @@ def dropped(text: str) -> list[int]:
 
 def printed(text: str) -> str:
     """What Ollama keeps of a text."""
+    if text.isascii() and text.isprintable():  # nearly every line
+        return text
     places = dropped(text)
     if not places:
         return text

@@ -16,7 +16,6 @@ from ollamaq.modelfile import diff as differ
 from ollamaq.modelfile.parser import read_modelfile
 from ollamaq.modelfile.printable import printed
 from ollamaq.modelfile.source import Kind, kind_of
-from ollamaq.starting import meaning_of_model
 
 MODELS = (Kind.GGUF, Kind.SAFETENSORS)
 COLOURS = {"-": "red", "+": "green", "@": "cyan"}
@@ -57,6 +56,8 @@ def _side(side: str, server: str) -> tuple[differ.Meaning, bool]:
     """What it means, and whether that is all of it: FROM and TEMPLATE, too."""
     if not os.path.lexists(side):
         return _on_server(side, server), False
+    from ollamaq.starting import meaning_of_model
+
     path = Path(side)
     if kind_of(path) in MODELS:
         return meaning_of_model(path), False

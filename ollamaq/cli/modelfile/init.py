@@ -11,8 +11,6 @@ import typer
 from ollamaq.cli.options import Json, Quiet, SourcePath
 from ollamaq.cli.output import Output, command
 from ollamaq.errors import UsageError
-from ollamaq.files import write_text
-from ollamaq.starting import starting_modelfile
 
 
 @command
@@ -36,6 +34,9 @@ def init(
 
     In a terminal it asks for what no option says.
     """
+    from ollamaq.files import write_text
+    from ollamaq.starting import starting_modelfile
+
     if output.exists() and not force:
         raise UsageError(f"{output} is there already", next_step="choose another, or write over it with --force")
     start = starting_modelfile(source, from_)
