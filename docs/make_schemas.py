@@ -7,16 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-from ollamaq.smoke.cases import SCHEMA
-from ollamaq.team.schema import SCHEMAS
-
-ALL = {**SCHEMAS, "smoke": SCHEMA}
+from ollamaq.cli.config import schemas
 
 
 def main(directory: Path) -> None:
     """Write a file for each schema."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, schema in ALL.items():
+    for name, schema in schemas().items():
         text = json.dumps(schema, ensure_ascii=False, indent=2)
         (directory / f"{name}.schema.json").write_text(f"{text}\n", encoding="utf-8")
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ollamaq.cli import app
-from ollamaq.team.schema import SCHEMAS
+from ollamaq.cli.config import schemas
 
 CATALOGUE = """
 environments = ["staging", "prod"]
@@ -79,7 +79,7 @@ def test_the_command_line_comes_before_the_environment_before_the_file(run, tiny
 
 def test_every_default_is_an_option_with_an_environment_variable(run):
     told = {one["setting"]: one["variable"] for one in json.loads(run("config", "--json").stdout)["settings"]}
-    for name in SCHEMAS["ollamaq"]["properties"]["defaults"]["properties"]:
+    for name in schemas()["ollamaq"]["properties"]["defaults"]["properties"]:
         assert told[name] == f"OLLAMAQ_{name.upper()}"
 
 
@@ -109,7 +109,7 @@ def test_a_broken_catalogue_is_one_sentence_whatever_is_run(run, tmp_path):
     assert refused.stderr.startswith("error: ollamaq.toml: defaults.to is 3, not a text\nnext: ")
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", schemas())
 def test_schemas_are_printed(run, name):
-    assert json.loads(run("config", "--schema", name).stdout) == SCHEMAS[name]
+    assert json.loads(run("config", "--schema", name).stdout) == schemas()[name]
     assert run("config", "--schema", "x").exit_code == 2

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollamaq.cli.config import schemas
 from ollamaq.errors import UsageError
-from ollamaq.smoke.cases import SCHEMA
 from ollamaq.team.schema import SCHEMAS, check
 
 Draft7Validator = pytest.importorskip("jsonschema").Draft7Validator
 ROOT = Path(__file__).resolve().parent.parent
-ALL = {**SCHEMAS, "smoke": SCHEMA}
+ALL = schemas()
 
 
 def test_the_published_schemas_are_up_to_date(tmp_path):

@@ -49,6 +49,15 @@ def test_two_forms_of_one_format_are_equal_but_for_what_ollama_cannot(run):
     assert set(limits.values()) == {"it merges messages of one role in a row"}
 
 
+@pytest.mark.parametrize("gone", ["gone.gotmpl", "./gone", "/nowhere/gone", "gone.gguf"])
+def test_a_path_at_which_there_is_nothing_is_no_name_of_a_model(run, gone, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    result = run("check", "a.jinja", gone)
+    assert result.exit_code == 2
+    assert f"there is nothing at {gone}" in result.stderr
+    assert run("check", "a.jinja", "team/bot").exit_code == 4  # that server is not there
+
+
 def test_the_first_difference_is_shown_side_by_side(run, tmp_path):
     (tmp_path / "Modelfile").write_text('FROM x\nTEMPLATE """' + GO.replace("<|{{", "<|{{ ` ` }}{{") + '"""\n')
     result = run("check", "a.jinja", "Modelfile")

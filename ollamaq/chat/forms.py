@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.modelfile.parser import decode, parse, read_bytes
-from ollamaq.modelfile.source import MAGIC
+from ollamaq.modelfile.source import MAGIC, path_of
 from ollamaq.tokenizers.spec import TokenizerSpec
 from ollamaq.tokenizers.special import adds_bos, special_tokens
 
@@ -62,14 +61,14 @@ def open_form(source: str, server: str = "") -> Form:
     ``format:NAME`` is the TEMPLATE of a known chat format, ``format:NAME.jinja`` its chat template.
 
     Raises:
-        UsageError: there is no template in it, or no such format.
+        UsageError: there is nothing, or no template in it, or no such format.
         ModelRefused: it cannot be read, or its template cannot be parsed.
         ServerError: the server has no such model.
     """
     if known := known_in(source):
         return jinja_form(source, ChatFormat(known.jinja)) if source.endswith(".jinja") else go_form(source, known.go)
-    path = Path(source)
-    if not os.path.lexists(source):
+    path = path_of(source)
+    if path is None:
         return _of_server(source, server)
     if path.is_dir():
         checkpoint = open_checkpoint(path)

@@ -16,6 +16,7 @@ from ollamaq.cli.modelfile.inputs import Env
 from ollamaq.cli.options import Json
 from ollamaq.cli.output import Output, command, table
 from ollamaq.errors import UsageError
+from ollamaq.schema import Schema
 from ollamaq.team.defaults import Defaults, read_defaults
 
 PREFIX = "OLLAMAQ_"
@@ -39,7 +40,10 @@ def config(
     schema: Annotated[
         str | None,
         typer.Option(
-            "--schema", metavar="NAME", help="Print a JSON Schema instead: ollamaq or preset.", show_default=False
+            "--schema",
+            metavar="NAME",
+            help="Print a JSON Schema instead: ollamaq, preset or smoke.",
+            show_default=False,
         ),
     ] = None,
     as_json: Json = False,
@@ -84,11 +88,18 @@ def config(
 
 
 def _print_schema(name: str) -> None:
+    found = schemas()
+    if name not in found:
+        raise UsageError(f"there is no schema {name!r}", next_step=f"use {', '.join(found)}")
+    print(json.dumps(found[name], ensure_ascii=False, indent=2))
+
+
+def schemas() -> dict[str, Schema]:
+    """Those of all files that people write, by their names in ``docs/schemas``."""
+    from ollamaq.smoke.cases import SCHEMA
     from ollamaq.team.schema import SCHEMAS
 
-    if name not in SCHEMAS:
-        raise UsageError(f"there is no schema {name!r}", next_step=f"use {' or '.join(SCHEMAS)}")
-    print(json.dumps(SCHEMAS[name], ensure_ascii=False, indent=2))
+    return {**SCHEMAS, "smoke": SCHEMA}
 
 
 def default_map(context: typer.Context) -> dict[str, Any]:

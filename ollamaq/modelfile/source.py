@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ollamaq.errors import UsageError
+
 MAGIC = b"GGUF"
 LIKE_A_PATH = re.compile(r"[./~\\]|.*\.(gguf|bin|safetensors|pth)$|.*[*?]", re.IGNORECASE | re.DOTALL)
+_LIKE_A_FILE = re.compile(r"[./~]|.*\.(gguf|jinja|j2|gotmpl|tmpl|modelfile)$", re.IGNORECASE | re.DOTALL)
 _WEIGHTS = ("model*.safetensors", "consolidated*.safetensors", "pytorch_model*.bin", "consolidated*.pth", "*.gguf")
 
 
@@ -32,6 +35,19 @@ class From:
     value: str
     kind: Kind
     paths: tuple[Path, ...] = ()
+
+
+def path_of(argument: str) -> Path | None:
+    """The file or directory that a command is to look at; None where it is told the name of a model on a server.
+
+    Raises:
+        UsageError: it is written like a path, and there is nothing.
+    """
+    if os.path.lexists(argument):
+        return Path(argument)
+    if _LIKE_A_FILE.match(argument):
+        raise UsageError(f"there is nothing at {argument}", next_step="see how it is spelled, and where you are")
+    return None
 
 
 def resolve(value: str, directory: Path) -> From:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +13,7 @@ from ollamaq.cli.output import Output, command
 from ollamaq.modelfile import diff as differ
 from ollamaq.modelfile.parser import read_modelfile
 from ollamaq.modelfile.printable import printed
-from ollamaq.modelfile.source import Kind, kind_of
+from ollamaq.modelfile.source import Kind, kind_of, path_of
 
 MODELS = (Kind.GGUF, Kind.SAFETENSORS)
 COLOURS = {"-": "red", "+": "green", "@": "cyan"}
@@ -54,11 +52,11 @@ def diff(
 
 def _side(side: str, server: str) -> tuple[differ.Meaning, bool]:
     """What it means, and whether that is all of it: FROM and TEMPLATE, too."""
-    if not os.path.lexists(side):
-        return _on_server(side, server), False
     from ollamaq.starting import meaning_of_model
 
-    path = Path(side)
+    path = path_of(side)
+    if path is None:
+        return _on_server(side, server), False
     if kind_of(path) in MODELS:
         return meaning_of_model(path), False
     return differ.meaning(read_modelfile(path)), True
