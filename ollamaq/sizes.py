@@ -1,15 +1,17 @@
-"""Amounts of bytes as people write them."""
+"""Amounts of bytes as people write them: ``GB`` counts in thousands, ``GiB`` and ``G`` in 1024, as for Docker."""
 
 from __future__ import annotations
 
 import re
 
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+UNITS = {"": 1, "B": 1}
+for _power, _prefix in enumerate("KMGT", start=1):
+    UNITS |= {f"{_prefix}B": 1000**_power, f"{_prefix}IB": 1024**_power, _prefix: 1024**_power}
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes of ``2GB``, ``1.5 GiB`` or ``300``; None where it is no such amount."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)?", text.strip().upper())
-    if not match or (match[2] or "B") not in UNITS:
+    """Bytes of ``2GB``, ``1.5 GiB``, ``512M`` or ``300``; None where it is no such amount."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]*)", text.strip().upper())
+    if not match or match[2] not in UNITS:
         return None
-    return int(float(match[1]) * UNITS[match[2] or "B"])
+    return int(float(match[1]) * UNITS[match[2]])

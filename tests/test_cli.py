@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from ollamaq.cli import app
 from ollamaq.cli.output import size
+from ollamaq.sizes import parse_size
 
 
 @pytest.fixture
@@ -199,3 +200,19 @@ def test_errors_are_json_for_machines(run):
     told = json.loads(run("publish", "nowhere", "--json", code=3).stdout)
     assert told["error"]["exit_code"] == 3
     assert told["error"]["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("300", 300),
+        ("512M", 512 << 20),
+        ("1.5 GiB", 3 << 29),
+        ("2GB", 2 * 10**9),
+        ("1tb", 10**12),
+        ("0", 0),
+        *((wrong, None) for wrong in ("", "M", "-1", "1e3", "2 GiBs", "٣GB")),
+    ],
+)
+def test_amounts_are_read_as_docker_reads_them(text, count):
+    assert parse_size(text) == count

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ollamaq.sizes import parse_size
+
 Mix = Annotated[str, typer.Option("--q", "-q", help="The mix: Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16, …")]
 SourcePath = Annotated[
     Path,
@@ -50,15 +52,13 @@ Threads = Annotated[
         "--threads", "-t", min=1, envvar="OLLAMAQ_THREADS", help="Threads to work with.", show_default="all processors"
     ),
 ]
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def amount(text: str) -> int:
     """Bytes of 512M or 1G."""
-    match = re.fullmatch(r"([0-9]+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
-    if not match or not int(match[1]):
+    if not (count := parse_size(text)):
         raise typer.BadParameter(f"{text!r} is not an amount such as 512M or 1G")
-    return int(match[1]) * UNITS[match[2].upper()]
+    return count
 
 
 MaxMemory = Annotated[
