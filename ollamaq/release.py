@@ -47,13 +47,13 @@ class Release:
 
 
 class PublishFailed(GateFailed):
-    """A smoke test failed; ``releases`` tell which, and where the packages lie. Nothing was published."""
+    """A smoke test or a gate failed; ``releases`` tell which, and where the packages lie. Nothing was published."""
 
     def __init__(self, releases: Sequence[Release]) -> None:
         self.releases = tuple(releases)
         broken = [f"{check.name} ({release.mix})" for release in releases for check in release.checks if check.blocks]
         super().__init__(
-            f"the smoke test failed: {', '.join(broken)}; nothing was published",
+            f"checks failed: {', '.join(broken)}; nothing was published",
             next_step=f"see {self.releases[-1].package / package.RELEASE}, mend the model, and publish again",
         )
 
