@@ -21,11 +21,14 @@ from ollamaq.chat.conversations import (
     user,
 )
 from ollamaq.chat.derive import CannotDerive, derive
-from ollamaq.chat.derive.tags import think_tags, tool_tag
+from ollamaq.chat.derive.tags import tagged, think_tags, tool_tag
 from ollamaq.chat.forms import go_form, jinja_form
+from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.prove import prove
 from ollamaq.chat.random_conversations import constants, conversations
+from ollamaq.chat.selection import TOOLS as TOOLS_CLAIM
+from ollamaq.chat.selection import claims_of_go, jinja_wins
 from ollamaq.cli import app
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -230,6 +233,24 @@ def test_the_tags_that_ollama_looks_for_are_those_of_the_chat_template():
     assert tool_tag(ChatFormat(THINKING)) == ""
     template = derive(ChatFormat(TOOLS)).template
     assert template.startswith('{{ range .Messages }}{{ if and false .ToolCalls (eq .Role "tool") }}<tool_call>')
+
+
+CLAIMED = "{#- tool_calls, message['role'] == 'tool' -#}" + ZEPHYR
+CLAIMED_AND_SAID = CLAIMED + "{% if tools %}{{ tools | map('upper') }}{% endif %}"
+
+
+@pytest.mark.parametrize(("jinja", "claims"), [(ZEPHYR, False), (CLAIMED, True), (CLAIMED_AND_SAID, False)])
+def test_tools_are_claimed_only_where_the_chat_template_does_and_the_prompts_are_proved(jinja, claims):
+    """Ollama takes the TEMPLATE then, where it would prefer the chat template that claims more."""
+    derived = derive(ChatFormat(jinja, SPECIAL))
+    go = GoTemplate.parse(derived.template)
+    assert (TOOLS_CLAIM in claims_of_go(go)) is claims
+    assert jinja_wins(jinja, go) is ("tools" in derived.without)
+
+
+def test_a_template_that_says_something_else_with_tools_claims_none():
+    template = tagged("{{ range .Messages }}{{ .Content }}{{ end }}", ChatFormat(CLAIMED, SPECIAL), {})
+    assert TOOLS_CLAIM not in claims_of_go(GoTemplate.parse(template))
 
 
 @pytest.fixture

@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from ollamaq.chat.conversations import ASKED, WEATHER, Message, assistant, call
+from ollamaq.chat.compare import DIFFERS, EQUAL, compare
+from ollamaq.chat.conversations import ASKED, SUITE, WEATHER, Message, assistant, call
+from ollamaq.chat.forms import go_form, jinja_form
 from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
-from ollamaq.chat.selection import THINKING as THOUGHTS
-from ollamaq.chat.selection import claims_of_jinja
+from ollamaq.chat.selection import THINKING, TOOLS, claims_of_jinja
 from ollamaq.errors import OllamaqError
 
+WITH_TOOLS = {name: chat for name, chat in SUITE.items() if chat.kind == TOOLS}
 THOUGHT, SAID = "T0ught", "S4id"
 TAG = r"(<[^<>\s{}]{1,40}>|\[[^\[\]\s{}]{1,40}\])"
 ANSWERED = '(eq .Role "tool")'
 """Without this in a TEMPLATE with tools, Ollama 0.30 prefers the GGUF's chat template that has it."""
-TOOLS = "{{{{ range .Messages }}}}{{{{ if and false {} }}}}{}{{{{ end }}}}{{{{ end }}}}"
-THINKING = "{{{{ range .Messages }}}}{{{{ if and false .Thinking }}}}{}{{{{ .Thinking }}}}{}{{{{ end }}}}{{{{ end }}}}"
+TOOLS_LINE = "{{{{ range .Messages }}}}{{{{ if and false {} }}}}{}{{{{ end }}}}{{{{ end }}}}"
+THINKING_LINE = (
+    "{{{{ range .Messages }}}}{{{{ if and false .Thinking }}}}{}{{{{ .Thinking }}}}{}{{{{ end }}}}{{{{ end }}}}"
+)
 
 
 def tagged(template: str, chat_format: ChatFormat, without: Container[str]) -> str:
@@ -32,12 +36,29 @@ def tagged(template: str, chat_format: ChatFormat, without: Container[str]) -> s
     tag = "" if "tools" in without else tool_tag(chat_format)
     tags = None if "thinking" in without else think_tags(chat_format) or _claimed(chat_format)
     if {"tools", "toolcalls"} <= GoTemplate.parse(template).variables:
-        first = TOOLS.format(f".ToolCalls {ANSWERED}" if tag else ANSWERED, tag)
-        template = first + ("\n" if template.startswith("{{-") else "") + template
+        template = _first(TOOLS_LINE.format(f".ToolCalls {ANSWERED}" if tag else ANSWERED, tag), template)
+    elif "tools" not in without and _tools_are_claimed(template, chat_format):
+        template = _first(TOOLS_LINE.format(f"$.Tools .ToolCalls {ANSWERED}", tag), template)
     if "messages" not in GoTemplate.parse(template).variables:  # without, Ollama renders turn by turn
         template = "{{ range .Messages }}{{ end }}" + template
-    template = template + THINKING.format(*tags) if tags else template
+    template = template + THINKING_LINE.format(*tags) if tags else template
     return (template.removesuffix(" }}") if template.endswith(" }}") else template + '{{ ""') + " -}}\n"
+
+
+def _first(line: str, template: str) -> str:
+    return line + ("\n" if template.startswith("{{-") else "") + template
+
+
+def _tools_are_claimed(template: str, chat_format: ChatFormat) -> bool:
+    """Whether Ollama believes that a chat template takes tools, and would not use a TEMPLATE that says it does not.
+
+    The TEMPLATE says so if its prompts of conversations with tools are the chat template's, be it that both have none.
+    """
+    if TOOLS not in claims_of_jinja(chat_format.template):
+        return False
+    jinja, go = jinja_form("chat template", chat_format), go_form("TEMPLATE", template)
+    verdicts = {found.verdict for found in compare(jinja, go, WITH_TOOLS)}
+    return EQUAL in verdicts and DIFFERS not in verdicts
 
 
 def tool_tag(chat_format: ChatFormat) -> str:
@@ -58,7 +79,7 @@ def think_tags(chat_format: ChatFormat) -> tuple[str, str] | None:
 
 def _claimed(chat_format: ChatFormat) -> tuple[str, str] | None:
     """The tags that make Ollama believe that a chat template thinks; a TEMPLATE without them would not be used."""
-    return ("<think>", "</think>") if THOUGHTS in claims_of_jinja(chat_format.template) else None
+    return ("<think>", "</think>") if THINKING in claims_of_jinja(chat_format.template) else None
 
 
 def _before(text: str, chat_format: ChatFormat) -> str:
