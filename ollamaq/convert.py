@@ -6,8 +6,8 @@ import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gguf
@@ -17,22 +17,14 @@ from gguf import GGUFValueType, LlamaFileType
 from numpy.typing import NDArray
 
 from ollamaq.architectures import family_of
-from ollamaq.architectures.family import (
-    ABSOLUTE,
-    Config,
-    Family,
-    Key,
-    Shape,
-    rope_keys,
-    text_config,
-    with_row_order,
-)
+from ollamaq.architectures.family import ABSOLUTE, Config, Family, Key, rope_keys, text_config
 from ollamaq.architectures.general import NONE, general
-from ollamaq.architectures.transforms import FLOATS, NotByRows
+from ollamaq.architectures.transforms import FLOATS
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.convert_kept import file_type, kept_blocks, on_its_lattice, with_scales
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Metadata, Model, Value
+from ollamaq.placing import KEPT, MAX_SIZE, kind_of, named, size_of
 from ollamaq.tensors import Tensor, from_float32, to_float32
 from ollamaq.tokenizers import vocabulary
 
@@ -48,12 +40,6 @@ KEEP = "keep"
 """The outtype that leaves quantized weights as they are, where a type holds them; others are as with ``auto``."""
 NOT_TERNARY = re.compile(r"((per_layer_)?token_embd|output|blk\.\d+\.(altup_router|laurel_[lr]))\.weight")
 """Matrices that the converter leaves in F16 where others get a ternary type."""
-SKIPPED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
-"""Buffers, not weights."""
-KEPT = (Type.MXFP4, Type.NVFP4)
-READABLE = frozenset({*FLOATS, *KEPT})
-MAX_SIZE = 1 << 31
-"""Of any number of heads, tokens or columns."""
 MAX_LAYERS = 1000
 
 
@@ -95,11 +81,11 @@ def converted(
     """All of the model but its vocabulary, by its family and its completed config."""
     where = str(checkpoint.path / checkpoint.config_file)
     stored, scales = kept_blocks(checkpoint) if outtype == KEEP else (checkpoint.tensors, {})
-    placed_ = _named(checkpoint, family, config, stored)
-    named = list(with_scales([(one.tensor, one.original) for one in placed_.values()], scales))
-    type_, said = OUTTYPES[_auto(named) if outtype in ("auto", KEEP) else outtype]
-    own = [family.types.get(_kind(tensor.name)) for tensor in named]
-    tensors = tuple(_typed(*one, type_, keep=outtype == KEEP) for one in zip(named, own, strict=True))
+    placed = named(checkpoint, family, config, stored)
+    given = list(with_scales([(one.tensor, one.original) for one in placed.values()], scales))
+    type_, said = OUTTYPES[_auto(given) if outtype in ("auto", KEEP) else outtype]
+    own = [family.types.get(kind_of(tensor.name)) for tensor in given]
+    tensors = tuple(_typed(*one, type_, keep=outtype == KEEP) for one in zip(given, own, strict=True))
     if type_ in FLOATS:
         said = file_type(tensors) or said
     described = general(checkpoint, gguf.MODEL_ARCH_NAMES[family.arch], tensors, overrides)
@@ -122,14 +108,6 @@ def checked(checkpoint: Checkpoint, model: Model) -> Model:
     return model
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A tensor under its GGUF name, and the name that it had in the checkpoint."""
-
-    tensor: Tensor
-    original: str = ""
-
-
 def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Family, dict[str, Any]]:
     """The config with its class's defaults, the sizes computed from it, and rope settings under one name each.
 
@@ -146,7 +124,7 @@ def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
             if not isinstance(config[name], int) or not 0 < config[name] < MAX_SIZE:
                 raise ModelRefused(f"{where} has {name} = {reprlib.repr(config[name])}", next_step="mend config.json")
         for name in ("num_hidden_layers", "vocab_size"):
-            _size(config[name])
+            size_of(config[name])
         config |= family.facts(checkpoint)
         config["blocks"] = family.blocks(config, checkpoint.tensors)
         family = replace(family, arch=family.variant(config) or family.arch)
@@ -163,124 +141,6 @@ def completed(checkpoint: Checkpoint, family: Family, where: str) -> tuple[Famil
     return family, config
 
 
-def _named(checkpoint: Checkpoint, family: Family, config: Config, stored: Mapping[str, Tensor]) -> dict[str, Placed]:
-    """Tensors by their GGUF names, in the converter's order: extra ones, then file by file, sorted by name.
-
-    Every one has its place and shape in the family, and none is missing. ``stored`` are the checkpoint's, some of them
-    in blocks; where a family needs their values, these are taken instead.
-    """
-    try:
-        tensors = {tensor.name: Placed(tensor) for extra in family.extra if (tensor := extra(config))}
-        wanted = _shapes(family, config)
-        given = list(family.gathered(stored.items(), config))
-    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ModelRefused(
-            f"{checkpoint.path / checkpoint.config_file} has settings that cannot be used: {error!r}",
-            next_step="mend them",
-        ) from error
-    names = gguf.get_tensor_name_map(family.arch, config["blocks"])
-    skipped = tuple(part.format_map(config) for part in family.skipped)
-
-    def pieces(original: str, whole: Tensor) -> Iterator[Tensor]:
-        for name, tensor in placed(original, whole, family, names, config).items():
-            expected = wanted.get(name)
-            if expected is None and name.endswith(".bias"):
-                matrix = wanted.get(name.removesuffix(".bias") + ".weight", ())
-                expected = matrix[:1] if len(matrix) > 1 else None
-            if expected is None:
-                raise ModelRefused(
-                    f"{checkpoint.path} has tensor {original!r}, which has no place in a {family.classes[0]}"
-                    f" of {config['blocks']} layers",
-                    next_step="is config.json that of these weights? A LoRA adapter must be merged first",
-                )
-            if name in tensors:
-                raise ModelRefused(
-                    f"{checkpoint.path} has {tensors[name].original!r} and {original!r}, which are both {name!r}",
-                    next_step="save it again",
-                )
-            if tensor.type not in READABLE:
-                raise ModelRefused(
-                    f"{checkpoint.path} has tensor {original!r} of integers: weights packed in an unknown way",
-                    next_step="save the model in BF16",
-                )
-            if tensor.shape != expected:
-                raise ModelRefused(
-                    f"{checkpoint.path} has tensor {original!r} of shape {list(tensor.shape)},"
-                    f" where config.json means {list(expected)}",
-                    next_step="is config.json that of these weights, and has the embedding a row for every token?",
-                )
-            rearrange = family.rearranged.get(_kind(name)) or family.rearranged.get(_kind(name).removesuffix(".bias"))
-            try:
-                yield rearrange(tensor, config) if rearrange else tensor
-            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-                raise ModelRefused(
-                    f"{checkpoint.path / checkpoint.config_file} does not fit tensor {original!r}: {error!r}",
-                    next_step="is config.json that of these weights?",
-                ) from error
-
-    for original, whole in given:
-        if original.endswith((*SKIPPED, *family.scalars)) or family.foreign.search(original):
-            continue
-        if any(part in original for part in skipped):
-            continue
-        try:
-            found = list(pieces(original, whole))
-        except NotByRows as error:
-            if original not in checkpoint.tensors:
-                raise ModelRefused(
-                    f"{checkpoint.path} has {original!r} in blocks that cannot be taken apart",
-                    next_step="convert it with --outtype bf16",
-                ) from error
-            found = list(pieces(original, checkpoint.tensors[original]))
-        tensors |= {tensor.name: Placed(tensor, original) for tensor in found}
-    missing = [name for name in wanted if name not in tensors and _kind(name) not in family.optional]
-    if missing:
-        raise ModelRefused(
-            f"{checkpoint.path} lacks {len(missing)} of the tensors of a {family.classes[0]}, such as {missing[0]!r}",
-            next_step="is the checkpoint complete, and config.json its own?",
-        )
-    return tensors
-
-
-def _kind(name: str) -> str:
-    """A GGUF tensor's name as families have it: without its layer and ``.weight``."""
-    return re.sub(r"^(v\.)?blk\.\d+\.", "", name).removesuffix(".weight")
-
-
-def placed(
-    original: str, tensor: Tensor, family: Family, names: gguf.TensorNameMap, config: Config
-) -> dict[str, Tensor]:
-    """What a checkpoint's tensor becomes, by GGUF name; an unknown one has none."""
-    plain = original.replace("language_model.", "").replace("e_score_correction_bias", "e_score_correction.bias")
-    for part, other in family.renamed.items():
-        plain = plain.replace(part, other.format_map(config))
-    split = next((split for end, split in family.split.items() if plain.endswith(end)), None)
-    try:
-        pieces = split(tensor, config) if split else None
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ModelRefused(
-            f"tensor {original!r} has shape {list(tensor.shape)}, where config.json means another",
-            next_step="is config.json that of these weights?",
-        ) from error
-    if pieces is None:
-        name = names.get_name(plain, try_suffixes=(".weight", ".bias")) or ""
-        return {name: Tensor(name, tensor.type, tensor.shape, tensor.rows)}
-    orders = [piece.size for piece in pieces.values() if not isinstance(piece, Tensor)]
-    rows = tensor.n_rows if len(tensor.shape) > 1 else tensor.row
-    if orders and rows != sum(orders):
-        raise ModelRefused(
-            f"tensor {original!r} has {rows} rows, where config.json means {sum(orders)}",
-            next_step="is config.json that of these weights?",
-        )
-    layer = next((part for part in plain.split(".") if part.isdecimal()), "")
-    found = {}
-    for kind, piece in pieces.items():
-        name = _full(f"{family.layers}.{layer}.{kind}" if layer else kind, family)
-        taken = piece if isinstance(piece, Tensor) else with_row_order(tensor, piece)
-        found[name] = Tensor(name, taken.type, taken.shape, taken.rows)
-    return found
-
-
 def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:
     """One number of each layer, from tensors whose names end so; None where there are none.
 
@@ -295,35 +155,6 @@ def _scalars(checkpoint: Checkpoint, end: str) -> list[float] | None:
             layer = next((int(part) for part in name.split(".") if part.isdecimal()), 0)
             found[layer] = float(to_float32(tensor.rows(0, 1))[0, 0])
     return [found[layer] for layer in sorted(found)] or None
-
-
-def _shapes(family: Family, config: Config) -> dict[str, tuple[int, ...]]:
-    """Every tensor the family wants, with its shape."""
-
-    def sized(shape: Shape) -> tuple[int, ...]:
-        return tuple(_size(size if isinstance(size, int) else config[size]) for size in shape)
-
-    sizes = {name: sized(shape) for name, shape in family.tensors.items()}
-    for i in range(config["blocks"]):
-        block = {**family.block, **family.layer(config, i)}
-        sizes |= {f"{family.layers}.{i}.{name}": sized(shape) for name, shape in block.items()}
-    return {_full(name, family): shape for name, shape in sizes.items()}
-
-
-def _size(value: Any) -> int:
-    """The value, if it is a number of things.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not isinstance(value, int) or not 0 < value < MAX_SIZE:
-        raise ValueError(f"a size of {reprlib.repr(value)}")
-    return value
-
-
-def _full(name: str, family: Family) -> str:
-    """A family's name for a tensor, with the ending that it has in a file."""
-    return name if name.endswith((".bias", *family.bare)) else f"{name}.weight"
 
 
 def _auto(tensors: list[Tensor]) -> str:

@@ -18,9 +18,10 @@ from ollamaq.architectures.general import general
 from ollamaq.checkpoint import Checkpoint
 from ollamaq.checkpoint.lora import Adapter, products
 from ollamaq.checkpoint.lora.lowrank import LowRank
-from ollamaq.convert import completed, placed
+from ollamaq.convert import completed
 from ollamaq.errors import ModelRefused
 from ollamaq.gguf.model import Model, Value
+from ollamaq.placing import placed
 from ollamaq.tensors import Tensor
 
 STRING, F32 = GGUFValueType.STRING, GGUFValueType.FLOAT32
