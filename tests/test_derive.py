@@ -118,6 +118,44 @@ LISTED = """{%- set ns = namespace(told=[], names=[]) -%}
 {%- for i in range(messages | length - 1, -1, -1) %}{{ messages[i].role ~ i }},{% endfor -%}
 {{- messages[0].content | length if messages[0].role != 'assistant' -}}
 {%- for line in messages[-1].content.split('\n') %}{{ '> ' + line }}{{ '|' if not loop.last }}{% endfor %}"""
+PARTS = """{%- set tag = '<{}:{{{}}}>'.format('said', 'here') -%}
+{%- for m in messages -%}
+  {%- if m.role == 'assistant' %}{{ m.content }}{% else -%}
+  {{- tag + m.role + '<{0}{0}>'.format(m.content) -}}
+  {%- if m.content and m.content[0].type == 'image' %}{{ 'never' }}{% endif -%}
+  {{- '[' + m.content[:3] + '|' + m.content[2:] + '|' + m.content[1:4] + '|' + (m.content[0] or '') + ']' -}}
+  {{- m.content[:(m.content | length) - 5] if m.content.endswith('</a>x') -}}
+  {%- if '</think>' in m.content %}{{ m.content.split('</think>')[1:] | join('</think>') }}{% endif -%}
+  {%- for part in m.content.split('<think>')[1:] %}{{ '~' + part }}{% endfor -%}
+  {%- endif -%}
+{%- endfor -%}"""
+ADDED_UP = """{%- macro said(content) %}{{ content | trim }}{% endmacro -%}
+{%- set ns = namespace(out='') -%}
+{%- if tools or messages[0].role == 'system' -%}
+  {%- set head = namespace(text='') -%}
+  {%- if messages[0].role == 'system' %}{% set head.text = messages[0].content ~ '.' %}{% endif -%}
+  {%- if tools -%}
+    {%- set head.text = head.text ~ '\n' if head.text else 'Tools:' -%}
+    {%- for tool in tools %}{% set head.text = head.text ~ tool | tojson(ensure_ascii=True) %}{% endfor -%}
+  {%- endif -%}
+  {%- set ns.out = ns.out ~ head.text ~ '<sep>' -%}
+{%- endif -%}
+{%- for at in range(0, messages | length) -%}
+  {%- set m = messages[at] -%}
+  {%- if m.role == 'assistant' -%}
+    {%- set content = said(m.content) -%}
+    {%- set ns.out = ns.out ~ 'it: ' ~ content -%}
+    {%- if content and not ns.out.endswith('x') %}{% set ns.out = ns.out ~ '!' %}{% endif -%}
+    {%- for c in m.tool_calls or [] -%}
+      {%- set ns.out = ns.out ~ {'called': c.function.name, 'ü🙂': c.function.arguments} | tojson(ensure_ascii=True) -%}
+    {%- endfor -%}
+  {%- else -%}
+    {%- set ns.out = ns.out ~ m.role ~ ': ' ~ said(m.content) ~ m.content | tojson(ensure_ascii=True) -%}
+  {%- endif -%}
+  {%- set ns.out = ns.out ~ '<sep>' -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{% set ns.out = ns.out ~ 'it:' %}{% endif -%}
+{{- ns.out -}}"""
 FORMATS = {
     "in turns": ZEPHYR,
     "with a BOS at each turn": BOS_EACH_TURN,
@@ -128,6 +166,8 @@ FORMATS = {
     "tools as indented JSON": INDENTED,
     "tools as Python": PYTHONIC,
     "lists, ranges and lines": LISTED,
+    "parts of texts": PARTS,
+    "added up in an attribute": ADDED_UP,
 }
 
 

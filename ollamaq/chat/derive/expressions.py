@@ -48,6 +48,7 @@ from ollamaq.chat.derive.values import (
     Split,
     Static,
     Str,
+    Told,
     Undefined,
     Unknown,
     Value,
@@ -206,6 +207,8 @@ class Expressions(Written):
                 return self.piece_at(of, key.value)
             case Split() if isinstance(key, Static) and isinstance(key.value, int):
                 return self.piece(of, key.value)
+            case Str() if key == Static(0):
+                return choice(self.simplified(of.expr), Str(self.beginning(of.expr, number(1))), NOTHING)
             case Static(value=str()) if isinstance(key, Static) and isinstance(key.value, int):
                 return Static(of.value[key.value]) if -len(of.value) <= key.value < len(of.value) else NOTHING
             case Listing(mapping=True) if self.kind(key) == "text":
@@ -284,6 +287,12 @@ class Expressions(Written):
             return Static(of.value[slice(*(p.value for p in (start, stop, step)))])  # type: ignore[attr-defined]
         if isinstance(of, ListOf) and all(isinstance(p, Static) for p in (start, stop, step)):
             return ListOf(of.items[slice(*(p.value for p in (start, stop, step)))])  # type: ignore[attr-defined]
+        if isinstance(of, Split) and (start, stop, step) == (Static(1), NONE, NONE) and not of.once:
+            cond = self.contains(Str(of.expr), of.separator)
+            rest = self.piece(Split(of.expr, of.separator, once=True), 1)
+            return choice(cond, Split(self.text(rest), of.separator), ListOf(()))
+        if self.kind(of) == "text" and step in (NONE, Static(1)):
+            return self.part_of_text(of, start, stop)
         if not isinstance(of, Listing) or of.mapping or of.backwards:
             return Unknown(f"a part of a {type(of).__name__.lower()}")
         if step == Static(-1) and start == NONE and stop == NONE:
@@ -303,6 +312,18 @@ class Expressions(Written):
                 return Unknown("the end of a list")
             expr = call("slice", expr, self.sum_of(begin))
         return Listing(of.kind, expr)
+
+    def part_of_text(self, of: Value, start: Value, stop: Value) -> Value:
+        """Characters of a text; places are counted from its beginning."""
+        ends = [end for end in (start, stop) if end != NONE]
+        if any(self.kind(end) != "int" or (isinstance(end, Static) and end.value < 0) for end in ends):
+            return Unknown("a part of a text")
+        expr = self.text(of)
+        if stop != NONE:
+            expr = self.beginning(expr, self.sum_of(self.integer(stop)))
+        if start not in (NONE, Static(0)):
+            expr = call("slice", expr, call("len", self.beginning(expr, self.sum_of(self.integer(start)))))
+        return Str(expr)
 
     def found(self, of: Filtered, *, last: bool) -> Value:
         """The first or last element that passes."""
@@ -409,9 +430,17 @@ class Expressions(Written):
             return of
         if self.kind(of) == "text":
             return self.string_method(of, name, args)
+        if isinstance(of, Told) and name == "endswith":
+            return self.told_ends(of.last, args)
         if of in (NOTHING, NONE):
             raise Raised
         return Unknown(f".{name}() of a {type(of).__name__.lower()}")
+
+    def told_ends(self, last: Value, args: list[Value]) -> Value:
+        """Whether what is written ends with a character, by what was written last if that is not empty."""
+        if self.truth(last) != TRUE or not all(isinstance(arg, Static) and len(str(arg.value)) == 1 for arg in args):
+            return Unknown("how a text ends that is written")
+        return self.string_method(last, "endswith", args)
 
     def filtered(self, node: jinja.Filter, value: Value) -> Value:
         args = [self.value(argument) for argument in node.args]

@@ -1,6 +1,7 @@
 """Templates that others call: JSON and texts of values as Python writes them, which Ollama's ``json`` does not.
 
-``json.dumps`` puts a space after ``:`` and ``,`` and leaves ``<``, ``>`` and ``&`` alone. Tools have their keys in the
+``json.dumps`` puts a space after ``:`` and ``,`` and leaves ``<``, ``>`` and ``&`` alone; templates whose names begin
+with ``ascii`` escape what is beyond ASCII, too. Tools have their keys in the
 order of transformers' ``get_json_schema``, as Ollama does not keep the one that they came in.
 
 In JSON, ``⟨`` stands for what comes before the first element, ``‚`` for what comes between two, and ``⟨if …⟩`` for what
@@ -25,6 +26,23 @@ STRING = """"
   {{- else if lt $byte 32 }}{{ printf "\\\\u%04x" $byte }}
   {{- else }}{{ slice $ $at (len (printf "%*sx" $at "")) }}{{ end }}
 {{- end }}\""""
+ASCII = """"
+{{- range $at := len . }}{{ $byte := index $ $at }}
+  {{- if eq $byte 34 }}\\"{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
+  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f
+  {{- else if or (lt $byte 32) (eq $byte 127) }}{{ printf "\\\\u%04x" $byte }}
+  {{- else if lt $byte 128 }}{{ printf "%c" $byte }}
+  {{- else if ge $byte 240 }}{{ template "surrogates" (slice $ $at) }}
+  {{- else if ge $byte 192 }}{{ slice (printf "%+q" (printf "%.1s" (slice $ $at))) 1 7 }}{{ end }}
+{{- end }}\""""
+SURROGATES = """
+{{- $high := 55232 }}{{ $low := 56192 }}
+{{- range $_ := len (slice (printf "%*s" (index . 0) "") 240) }}
+  {{- $high = len (printf "%*s%256s" $high "" "") }}{{ end }}
+{{- range $_ := len (slice (printf "%*s" (index . 1) "") 128) }}{{ $high = len (printf "%*s%4s" $high "" "") }}{{ end }}
+{{- range $_ := len (slice (printf "%*s" (index . 2) "") 128) }}{{ $low = len (printf "%*s%64s" $low "" "") }}
+  {{- if eq $low 57216 }}{{ $low = 56192 }}{{ $high = len (printf "%*sx" $high "") }}{{ end }}
+{{- end }}{{ printf "\\\\u%04x\\\\u%04x" $high (len (printf "%*s%*s" $low "" (index . 3) "")) }}"""
 ANY = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}{{ template "json string" . }}
@@ -122,7 +140,15 @@ JSON = {
     "json function": FUNCTION,
     "json tool": TOOL,
 }
-TEXTS = {"json string": STRING, "str": STR, "repr": REPR, "repr string": REPR_STRING, **trimming.TEMPLATES}
+TEXTS = {
+    "json string": STRING,
+    "ascii json string": ASCII,
+    "surrogates": SURROGATES,
+    "str": STR,
+    "repr": REPR,
+    "repr string": REPR_STRING,
+    **trimming.TEMPLATES,
+}
 SAME_DEPTH = ("json", "json schema")
 """Templates that may hand their argument on, and that are no brackets of their own then."""
 
@@ -143,6 +169,8 @@ def _body(name: str) -> str:
     """The text of a template; that of ``json tool 4 0`` is indented by 4 spaces at depth 0."""
     if name in TEXTS:
         return TEXTS[name]
+    if name.startswith("ascii "):
+        return _body(name.removeprefix("ascii ")).replace('template "json', 'template "ascii json')
     if name.startswith("repr "):
         body = re.sub(r'"(\w+)": ', r"'\1': ", _body(name.replace("repr", "json")))
         return body.replace('template "json', 'template "repr')

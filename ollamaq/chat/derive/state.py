@@ -14,10 +14,12 @@ from ollamaq.chat.derive.go import (
     Range,
     Set,
     both,
+    call,
     either,
     negated,
     number,
     read_names,
+    string,
     walk,
 )
 from ollamaq.chat.derive.values import (
@@ -34,12 +36,15 @@ from ollamaq.chat.derive.values import (
     Rope,
     Static,
     Str,
+    Told,
     Truth,
     Undefined,
     Value,
     condition_of,
 )
 from ollamaq.errors import ModelRefused
+
+ASSISTANT = string("assistant")
 
 
 class CannotDerive(ModelRefused):
@@ -108,7 +113,7 @@ class State:
 
     def _hear(self, name: str, expr: Expr) -> None:
         (self.endings.add if self.ends_alike(expr) else self.endings.discard)(name)
-        if speaker := self.speaker(expr):
+        if (speaker := self.speaker(expr)) and self.may_answer(speaker):
             self.spoken[name] = speaker
 
     def ends_alike(self, expr: Expr) -> bool:
@@ -123,6 +128,11 @@ class State:
             if any(f"{name}.Content" in atom for atom in expr.atoms):
                 return name
         return next((self.spoken[name] for name in sorted(expr.names()) if name in self.spoken), "")
+
+    def may_answer(self, speaker: str) -> bool:
+        """Whether a message may be an assistant's, for all that is known here."""
+        answer = both(call("eq", Expr(f"{speaker}.Role"), ASSISTANT), negated(Expr(f"{speaker}.ToolCalls")))
+        return self.simplified(answer) != FALSE
 
     def poison(self, name: str, why: str) -> None:
         self.poisoned.setdefault(name, why)
@@ -255,6 +265,8 @@ class State:
                 inner = {n.name for n in walk(value.nodes) if isinstance(n, Declare)}
                 inner |= {v for n in walk(value.nodes) if isinstance(n, Range) for v in (n.index, n.item)}
                 return read_names(value.nodes) - inner
+            case Told():
+                return self.names_of(value.last)
         return set()
 
 

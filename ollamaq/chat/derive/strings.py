@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from string import Formatter
 
 from ollamaq.chat.derive.go import (
     EMPTY,
@@ -38,6 +39,7 @@ from ollamaq.chat.derive.values import (
     ListOf,
     Lowered,
     Pieces,
+    Raised,
     Record,
     Rope,
     Split,
@@ -200,6 +202,8 @@ class Strings(State):
     def string_method(self, of: Value, name: str, args: list[Value]) -> Value:
         if isinstance(of, Unknown):
             return of
+        if name == "format" and isinstance(of, Static):
+            return self.formatted(str(of.value), args)
         if not all(isinstance(arg, Static) for arg in args):
             return Unknown(f".{name}() with an argument that is not known")
         given = [arg.value for arg in args if isinstance(arg, Static)]
@@ -230,6 +234,21 @@ class Strings(State):
             return ListOf(tuple(Static(piece) for piece in made))
         return Static(made)
 
+    def formatted(self, text: str, args: list[Value]) -> Value:
+        """Python's ``str.format``, of fields that say no more than which argument."""
+        parts: list[Value] = []
+        places = iter(range(len(args)))
+        try:
+            for literal, field, how, conversion in Formatter().parse(text):
+                parts.append(Static(literal))
+                if how or conversion or (field and not field.isdigit()):
+                    return Unknown(".format()")
+                if field is not None:
+                    parts.append(args[int(field) if field else next(places)])
+        except (ValueError, IndexError, StopIteration) as error:
+            raise Raised from error
+        return self.concat(tuple(parts))
+
     def remembered(self, key: str, expr: Expr, make: Callable[[], Value]) -> Value:
         """What was worked out before, where it still is the same."""
         if expr.names() & self.mutable_names:
@@ -251,6 +270,13 @@ class Strings(State):
         enough = call("ge", call("len", expr), size)
         tail = call("slice", expr, call("len", call("slice", expr, size)))
         return both(enough, call("eq", tail, string(end))) if end else TRUE
+
+    @staticmethod
+    def beginning(expr: Expr, count: Expr) -> Expr:
+        """So many characters, which is what a precision counts."""
+        if count.text.isdigit():
+            return call("printf", string(f"%.{count.text}s"), expr)
+        return call("printf", string("%.*s"), count, expr)
 
     def variable_of(self, expr: Expr, name: str) -> Expr:
         """The expression, or a variable that has its value if it is more than a name."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeGuard
+from typing import Any
 
 from jinja2 import nodes as jinja
 
+from ollamaq.chat.derive.adding_up import accumulator, appended, is_read, makes_namespace
 from ollamaq.chat.derive.expressions import Expressions
 from ollamaq.chat.derive.go import (
     EMPTY,
@@ -32,11 +33,12 @@ from ollamaq.chat.derive.go import (
     number,
     pruned,
     read_names,
+    rewritten,
     string,
     walk,
 )
 from ollamaq.chat.derive.shapes import GIVEN, LAST, MESSAGES, SHAPES, element
-from ollamaq.chat.derive.state import CannotDerive
+from ollamaq.chat.derive.state import ASSISTANT, CannotDerive
 from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
     NONE,
@@ -62,6 +64,7 @@ from ollamaq.chat.derive.values import (
     Split,
     Static,
     Str,
+    Told,
     Truth,
     Undefined,
     Unknown,
@@ -73,7 +76,6 @@ from ollamaq.chat.derive.values import (
 
 TOOLS = Expr("$.Tools")
 CONTINUED = Expr("$continued")
-ASSISTANT = string("assistant")
 
 
 MAX_DEFINED = 8
@@ -97,9 +99,13 @@ class Translator(Expressions):
             "enable_thinking": think,
         }
         self.tools, self.thinks = tools, thinking
+        self.accumulator = ""
+        """The attribute that the prompt is added up in, which is written instead."""
         self.statements = 0
         self.tolerates: list[str] = []
         """Why some tools can't be rendered."""
+        self.counted_at: Expr | None = None
+        """The place that a loop over numbers is at."""
         self.defined_as: dict[str, str] = {}
         self.definitions: dict[str, Nodes] = {}
         """Macros that call themselves, by name."""
@@ -116,6 +122,7 @@ class Translator(Expressions):
         self.declare("continued", spoken, CONTINUED.text)
         if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
             self.env["thinking"] = self.env["enable_thinking"]  # what some call it
+        self.accumulator = accumulator(tree)
         try:
             self.block(tree.body)
         except Raised as error:
@@ -140,7 +147,7 @@ class Translator(Expressions):
                 for part in node.nodes:
                     if isinstance(part, jinja.TemplateData):
                         self.write(Static(part.data))
-                    else:
+                    elif not is_read(part, self.accumulator):
                         self.write(self.value(part))
             case jinja.If():
                 self.conditional([(node.test, node.body), *((e.test, e.body) for e in node.elif_)], node.else_)
@@ -214,8 +221,7 @@ class Translator(Expressions):
     def said(self, expr: Expr) -> bool:
         """Whether it may be what an assistant said, after which a prompt that goes on with it ends."""
         speaker = self.speaker(expr)
-        answer = both(call("eq", Expr(f"{speaker}.Role"), ASSISTANT), negated(Expr(f"{speaker}.ToolCalls")))
-        return bool(speaker) and self.simplified(answer) != FALSE
+        return bool(speaker) and self.may_answer(speaker)
 
     def rope(self, run: Callable[[], None]) -> Value:
         """The text that statements write."""
@@ -372,15 +378,23 @@ class Translator(Expressions):
 
     def kept(self, key: str, value: Value, out: Nodes) -> Value:
         """A value that is still known after the branch in which it was made."""
-        if not self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}:
+        made = self.names_of(value) & {node.name for node in walk(out) if isinstance(node, Declare)}
+        if not made:
             return value
         if isinstance(value, Choice):
             cond = condition_of(self.kept(key, Truth(value.cond), out))
             assert cond
             return choice(cond, self.kept(key, value.yes, out), self.kept(key, value.no, out))
         kind, expr = self.kind(value), self.expr_in(value, out)
-        if not kind or expr is None:
+        if not kind:
             return Unknown(f"{key} is made of what is known in one branch only")
+        if expr is None:  # a text that other templates write parts of: what it is made of is known from here on
+            self.out += [Declare(name, EMPTY) for name in sorted(made)]
+            out[:] = rewritten(
+                out,
+                lambda node: [Set(node.name, node.expr)] if isinstance(node, Declare) and node.name in made else [node],
+            )
+            return value
         name = self.declare(key, self.zero(kind))
         out.append(self.put(name, expr))
         return self.of_kind(kind, Expr(name))
@@ -452,6 +466,8 @@ class Translator(Expressions):
         """The body, once: what it assigns to plain variables is its own."""
         kept = self.env
         self.env = {**kept, "loop": loop}
+        if self.accumulator in kept:
+            self.env[self.accumulator] = Told(Unknown("how a text ends that is written in a loop"))
         self.bind(node.target, item)
         if node.test is None:
             self.block(node.body)
@@ -512,9 +528,16 @@ class Translator(Expressions):
             self.known = [cond for cond in self.known if not cond.names() & self.mutable_names]
             last = self.compared_ints("eq", Int(((at, 1),), 1), over.count)
             loop = Loop(Int(((at, 1),)), call("eq", at, number(0)), last, over.count, over)
-            self.iteration(node, self.total(over.start, Int(((at, 1),)), over.step), loop)
+            value = self.total(over.start, Int(((at, 1),)), over.step)
+            outside, self.counted_at = self.counted_at, self.pure(value)
+            speakers = self.speakers
+            self.iteration(node, value, loop)
+            ends = [self.final[name] for name in self.speakers[len(speakers) :]]
+            self.speakers, self.counted_at = speakers, outside
             env = self.env
         self.env.update({key: entry for key, entry in env.items() if "." in key})
+        if ends and any(_said(child) for child in out):
+            out = _cut(out, negated(both(CONTINUED, ends[0])))
         return Range(index, "", count, out)
 
     def over_list(self, node: jinja.For, over: Listing, pairs: bool, only: Filtered | None) -> Range:
@@ -543,6 +566,7 @@ class Translator(Expressions):
                     place = call("len", call("slice", call("slice", over.expr, at), number(1)))
                     out.append(Declare(item, call("index", over.expr, place)))
             self.of_tools += over.kind not in MESSAGES
+            speakers = self.speakers
             if over.kind in MESSAGES:
                 self.speakers = [*self.speakers, item]
                 self.final[item] = self.ends_at(over.expr, at)
@@ -556,8 +580,7 @@ class Translator(Expressions):
                 self.branch(only.test(value), body, lambda: None)
             env = self.env
         self.of_tools -= over.kind not in MESSAGES
-        if over.kind in MESSAGES:
-            self.speakers = self.speakers[:-1]
+        self.speakers = speakers
         self.env.update({key: entry for key, entry in env.items() if "." in key})
         if over.kind in MESSAGES and not over.backwards and any(_said(child) for child in out):
             out = _cut(out, negated(both(CONTINUED, self.ends_at(over.expr, at))))
@@ -582,16 +605,16 @@ class Translator(Expressions):
             if isinstance(target, jinja.NSRef) and isinstance(self.env.get(target.name), Namespace):
                 key = f"{self.env[target.name].name}.{target.attr}"  # type: ignore[attr-defined]
                 changed.setdefault(key, []).append(statement)
-        appended = {key for key, found in changed.items() if all(_appended(s.node, key) is not None for s in found)}
+        only_added = {key for key, found in changed.items() if all(appended(s.node, key) is not None for s in found)}
         for key, statements in changed.items():
-            if key in self.mutable or key in self.ignored or key == self.sink:
+            if key in self.mutable or key in self.ignored or key in (self.sink, self.accumulator):
                 continue
             reads = sum(
                 isinstance(found.node, jinja.Name) and f"{found.node.name}.{found.attr}" == key
                 for found in node.find_all(jinja.Getattr)
             )
             text = self.kind(self.env.get(key, NOTHING)) == "text"
-            if text and reads == len(statements) and len(appended) == len(changed):
+            if text and reads == len(statements) and len(only_added) == len(changed):
                 grown.add(key)
             else:
                 self.make_mutable(key)
@@ -634,13 +657,18 @@ class Translator(Expressions):
             if not isinstance(space, Namespace):
                 raise CannotDerive(f"{target.name} is no namespace")
             key = f"{space.name}.{target.attr}"
+            added = appended(node.node, key)
             if key == self.sink:
-                added = _appended(node.node, key)
                 assert added is not None
                 sink, self.sink = self.sink, ""
                 for part in added:
                     self.write(self.value(part))
                 self.sink = sink
+            elif key == self.accumulator and added:
+                for part in added:
+                    value = self.value(part)
+                    self.env[key] = Told(value)
+                    self.write(value)
             elif key in self.ignored:
                 pass
             elif key in self.mutable:
@@ -648,7 +676,7 @@ class Translator(Expressions):
             else:
                 self.env[key] = self.value(node.node)
             return
-        if isinstance(target, jinja.Name) and _makes_namespace(node.node):
+        if isinstance(target, jinja.Name) and makes_namespace(node.node):
             for key in [key for key in self.env if key.startswith(f"{target.name}.")]:
                 del self.env[key]
                 self.mutable.pop(key, None)
@@ -697,12 +725,21 @@ class Translator(Expressions):
 
     def bind(self, target: Any, value: Value) -> None:
         if isinstance(target, jinja.Name):
+            if isinstance(value, Record) and value.kind in MESSAGES and value.expr.args[1:] == (self.counted_at,):
+                value = self.spoken_to(target.name, value)
             self.env[target.name] = self.snapshot(target.name, value)
         elif isinstance(target, jinja.Tuple) and isinstance(value, ListOf) and len(value.items) == len(target.items):
             for part, item in zip(target.items, value.items, strict=True):
                 self.bind(part, item)
         else:
             raise CannotDerive(f"an assignment on line {target.lineno}")
+
+    def spoken_to(self, name: str, message: Record) -> Record:
+        """A message in a variable, where a loop counts the places of messages."""
+        found = Expr(self.declare(name, message.expr))
+        self.speakers = [*self.speakers, found.text]
+        self.final[found.text] = self.ends_at(*message.expr.args)
+        return Record(message.kind, found)
 
     def snapshot(self, name: str, value: Value) -> Value:
         """A value as it is now, if it is made of what changes."""
@@ -776,29 +813,6 @@ def _names_in(node: jinja.Node) -> Iterator[jinja.Name]:
     if isinstance(node, jinja.Name):
         yield node
     yield from node.find_all(jinja.Name)
-
-
-def _appended(node: Any, key: str) -> list[Any] | None:
-    """What is added to a text, where that is all that an assignment does."""
-    if isinstance(node, jinja.Concat):
-        first, *rest = node.nodes
-        return rest if _is(first, key) else None
-    if isinstance(node, jinja.Add):
-        if _is(node.left, key):
-            return [node.right]
-        before = _appended(node.left, key)
-        return None if before is None else [*before, node.right]
-    return None
-
-
-def _makes_namespace(node: Any) -> TypeGuard[jinja.Call]:
-    return isinstance(node, jinja.Call) and isinstance(node.node, jinja.Name) and node.node.name == "namespace"
-
-
-def _is(node: Any, key: str) -> bool:
-    return (
-        isinstance(node, jinja.Getattr) and isinstance(node.node, jinja.Name) and f"{node.node.name}.{node.attr}" == key
-    )
 
 
 def _names(node: Node) -> set[str]:

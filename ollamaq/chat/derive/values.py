@@ -195,6 +195,13 @@ class Loop(Value):
 
 
 @dataclass(frozen=True)
+class Told(Value):
+    """All that was written so far; ``last`` is what was written last."""
+
+    last: Value
+
+
+@dataclass(frozen=True)
 class Unknown(Value):
     """What cannot be translated, and why; no harm unless it is needed."""
 

@@ -8,12 +8,14 @@ from ollamaq.chat.derive.conditions import Conditions
 from ollamaq.chat.derive.go import (
     Expr,
     If,
+    Node,
     Nodes,
     Print,
     Range,
     Template,
     Text,
     call,
+    rewritten,
 )
 from ollamaq.chat.derive.shapes import element
 from ollamaq.chat.derive.values import (
@@ -21,6 +23,7 @@ from ollamaq.chat.derive.values import (
     NOTHING,
     UNDEFINED,
     Choice,
+    Concat,
     DictOf,
     Int,
     Json,
@@ -72,6 +75,8 @@ class Written(Conditions):
             body: Nodes = [If(Expr(index), [Text(separator)])]
             body.append(Print(Expr(one)) if value.kind == "string" else Template("str", Expr(one)))
             return Rope([Range(index, one, value.expr, body)])
+        if isinstance(value, Split) and value.separator == separator and not value.once:
+            return Str(value.expr)
         if isinstance(value, Split):
             value = self.pieces_of(value)
         if isinstance(value, Pieces):
@@ -90,7 +95,8 @@ class Written(Conditions):
         indent = named.get("indent") or (args[0] if args else NONE)
         if set(named) - {"ensure_ascii", "indent"} or not isinstance(indent, Static):
             return Unknown("tojson with " + ", ".join(named))
-        return self.json_at(value, indent.value if isinstance(indent.value, int) else None, 0)
+        made = self.json_at(value, indent.value if isinstance(indent.value, int) else None, 0)
+        return made if named.get("ensure_ascii", Static(False)) == Static(False) else in_ascii(made)
 
     def json_at(self, value: Value, width: int | None, depth: int) -> Value:
         """JSON at a depth of indented JSON, or on one line where ``width`` is None."""
@@ -142,6 +148,24 @@ class Written(Conditions):
         for at, element_parts in enumerate(elements):
             parts += [Static(between if at else opened), *element_parts]
         return self.concat((*parts, Static((closed if elements else "") + brackets[1])))
+
+
+def in_ascii(value: Value) -> Value:
+    """JSON with what is beyond ASCII escaped."""
+    match value:
+        case Choice():
+            return Choice(value.cond, in_ascii(value.yes), in_ascii(value.no))
+        case Concat():
+            return Concat(tuple(in_ascii(part) for part in value.parts))
+        case Static():
+            return Static("".join(c if c < "\x7f" else json.dumps(c)[1:-1] for c in str(value.value)))
+        case Rope():
+            return Rope(rewritten(value.nodes, _in_ascii))
+    return value
+
+
+def _in_ascii(node: Node) -> Nodes:
+    return [Template(f"ascii {node.name}", node.expr) if isinstance(node, Template) else node]
 
 
 def _separators(width: int | None, depth: int) -> tuple[str, str, str]:
