@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import parts
 from registry import Registry
 
 LOGS = pytest.StashKey[Path]()
+# jobs in the background are told to ignore it, and so would be what they start: tests send it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unused_port() -> int:
