@@ -156,6 +156,26 @@ ADDED_UP = """{%- macro said(content) %}{{ content | trim }}{% endmacro -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{% set ns.out = ns.out ~ 'it:' %}{% endif -%}
 {{- ns.out -}}"""
+LAST_CALLS = """{%- set state = namespace(calls=none, said=none, never=none, at=0) -%}
+{%- for m in messages -%}
+  {%- if m.role == 'assistant' -%}
+    {%- set state.calls = m.get('tool_calls') -%}{% set state.said = m.content %}{% set state.at = 0 -%}
+  {%- elif m.role == 'user' %}{% set state.never = none %}{% set state.calls = none -%}
+  {%- elif m.role == 'tool' and state.calls is not none and state.at < state.calls | length -%}
+    {{- '(' + state.calls[state.at].function.name + ')' }}{% set state.at = state.at + 1 -%}
+    {%- for c in state.calls %}{{ c.function.name }},{% endfor -%}
+  {%- endif -%}
+  {{- m.role + ': ' + m.content + '\n' }}{% if state.never %}{% for x in state.never %}{{ x.y[3] }}{% endfor %}{% endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ state.said or 'nothing yet' }}{% endif %}"""
+RESULTS_IN_A_LIST = """{%- for t in tools or [] %}{{ [t] | map('upper') }}{% endfor -%}
+{%- for m in messages -%}
+  {%- if m.role == 'tool' -%}
+    {%- set run = namespace(found=[]) -%}
+    {%- for one in messages[loop.index0:] %}{% set run.found = run.found + [one] %}{% endfor -%}
+    {%- for one in run.found %}{{ one.content }}{% endfor -%}
+  {%- else %}{{ m.role + ': ' + m.content + '\n' }}{% endif -%}
+{%- endfor -%}"""
 FORMATS = {
     "in turns": ZEPHYR,
     "with a BOS at each turn": BOS_EACH_TURN,
@@ -168,6 +188,7 @@ FORMATS = {
     "lists, ranges and lines": LISTED,
     "parts of texts": PARTS,
     "added up in an attribute": ADDED_UP,
+    "none before the loop": LAST_CALLS,
 }
 
 
@@ -202,6 +223,23 @@ def test_tools_that_go_cannot_say_are_left_out_and_named():
     derived = derive(ChatFormat("{{ messages[0].content }}{% if tools %}{{ tools | map('upper') | list }}{% endif %}"))
     assert derived.without == {"tools": "filter map"}
     assert go_form("go", derived.template).render(SUITE["no system message"]) == "What is the capital of France?"
+
+
+def test_results_are_left_out_with_tools_where_they_cannot_be_said():
+    chat_format = ChatFormat(RESULTS_IN_A_LIST, SPECIAL)
+    derived = derive(chat_format)
+    assert derived.without.keys() == {"tools"}
+    assert '"tool"' not in derived.template
+    proof = prove(jinja_form("jinja", chat_format), go_form("go", derived.template), random=30)
+    assert proof.holds_for("text")
+
+
+def test_a_template_that_keeps_too_much_apart_is_not_translated_for_ever():
+    names = [f"n{at}" for at in range(50)]
+    begun = ", ".join(f"{name}=none" for name in names)
+    set_ = "".join(f"{{% set ns.{name} = m.content %}}" for name in names)
+    with pytest.raises(CannotDerive, match="too many steps"):
+        derive(ChatFormat(f"{{% set ns = namespace({begun}) %}}{{% for m in messages %}}{set_}{{% endfor %}}"))
 
 
 def test_what_no_template_can_say_is_refused_with_a_reason():

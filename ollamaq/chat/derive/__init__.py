@@ -15,7 +15,7 @@ from ollamaq.chat.conversations import SUITE
 from ollamaq.chat.derive.bos import without_leading
 from ollamaq.chat.derive.go import Template, pruned, text_of, walk
 from ollamaq.chat.derive.library import definitions
-from ollamaq.chat.derive.state import CannotDerive
+from ollamaq.chat.derive.state import CannotDerive, Learned
 from ollamaq.chat.derive.tags import tagged
 from ollamaq.chat.derive.translate import Translator
 from ollamaq.chat.derive.trimming import expanded, shortened
@@ -25,6 +25,8 @@ from ollamaq.chat.sandbox import Sandbox
 
 __all__ = ["CannotDerive", "Derived", "derive"]
 
+MAX_LEARNED = 20
+"""Attributes for which a translation is begun again."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -70,10 +72,27 @@ def _check_plain_tool(template: str, why: str) -> None:
 
 def _translated(chat_format: ChatFormat, bos: str, without: dict[str, str]) -> tuple[str, str]:
     """The template, and why some tools can't be rendered by it."""
-    translator = Translator(
-        chat_format.special_tokens, tools="tools" not in without, thinking="thinking" not in without
-    )
-    nodes = shortened(pruned(translator.template(Sandbox().parse(chat_format.template))))
+    tree = Sandbox().parse(chat_format.template)
+    learned: dict[str, str] = {}
+    results = True
+    while True:
+        translator = Translator(
+            chat_format.special_tokens,
+            learned,
+            tools="tools" not in without,
+            results=results,
+            thinking="thinking" not in without,
+        )
+        try:
+            nodes = shortened(pruned(translator.template(tree)))
+            break
+        except Learned as error:
+            if len(learned) > MAX_LEARNED:
+                raise CannotDerive("it takes too many steps") from error
+        except CannotDerive:
+            if not results or "tools" not in without:
+                raise
+            results = False  # where none are called, none answer
     nodes = pruned(without_leading(nodes, bos))
     own = {name: shortened(pruned(body)) for name, body in translator.definitions.items()}
     trees = [nodes, *own.values()]

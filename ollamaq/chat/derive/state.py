@@ -44,7 +44,7 @@ from ollamaq.chat.derive.values import (
 )
 from ollamaq.errors import ModelRefused
 
-ASSISTANT = string("assistant")
+ASSISTANT, TOOL = string("assistant"), string("tool")
 
 
 class CannotDerive(ModelRefused):
@@ -58,6 +58,10 @@ class CannotDerive(ModelRefused):
         )
 
 
+class Learned(Exception):
+    """The kind of an attribute, too late for what was written before."""
+
+
 class State:
     """Variables, conditions known to hold, and the nodes that are being written."""
 
@@ -69,9 +73,13 @@ class State:
         self.used: set[str] = set()
         self.mutable: dict[str, tuple[str, str]] = {}
         """Attributes that change in loops: their variable, and the kind of its values; ``int:1`` is for one more."""
+        self.learned: dict[str, str] = {}
+        """Of attributes that are None before a loop, the kind of what the loop makes of them."""
         self.mutable_names: set[str] = set()
         self.poisoned: dict[str, str] = {}
         """Variables whose value got lost, and why; no harm unless they are read."""
+        self.results = True
+        """Whether there are messages with what tools answered."""
         self.sink = ""
         """The attribute that texts are added to, where that is all that is written."""
         self.ignored: set[str] = set()
@@ -180,6 +188,10 @@ class State:
 
     def _equality(self, cond: Expr, given: Expr) -> Expr:
         subject, *others = cond.args
+        if not self.results and subject.text.endswith(".Role"):
+            others = [other for other in others if other != TOOL]
+            if not others:
+                return FALSE
         if not all(other.text.startswith('"') and not other.args for other in others):
             return given
         if subject.text.startswith('"') and not subject.args:
@@ -242,7 +254,7 @@ class State:
                 return Json(expr)
             case "texts":
                 return Pieces(expr)
-        return Choice(expr, Str(expr), NONE)
+        return Choice(expr, self.of_kind(of or "text", expr), NONE)
 
     @staticmethod
     def zero(kind: str) -> Expr:
@@ -270,4 +282,4 @@ class State:
         return set()
 
 
-__all__ = ["CannotDerive", "Raised", "State", "condition_of"]
+__all__ = ["CannotDerive", "Learned", "Raised", "State", "condition_of"]

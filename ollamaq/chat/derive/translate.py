@@ -38,7 +38,7 @@ from ollamaq.chat.derive.go import (
     walk,
 )
 from ollamaq.chat.derive.shapes import GIVEN, LAST, MESSAGES, SHAPES, element
-from ollamaq.chat.derive.state import ASSISTANT, CannotDerive
+from ollamaq.chat.derive.state import ASSISTANT, CannotDerive, Learned
 from ollamaq.chat.derive.strings import woven
 from ollamaq.chat.derive.values import (
     NONE,
@@ -87,8 +87,17 @@ MAX_STATEMENTS = 20_000
 class Translator(Expressions):
     """Goes through a template once; ``out`` is what it writes."""
 
-    def __init__(self, special_tokens: Mapping[str, str], *, tools: bool = True, thinking: bool = True) -> None:
+    def __init__(
+        self,
+        special_tokens: Mapping[str, str],
+        learned: dict[str, str],
+        *,
+        tools: bool = True,
+        results: bool = True,
+        thinking: bool = True,
+    ) -> None:
         super().__init__()
+        self.learned, self.results = learned, results
         think = Choice(Expr("$.IsThinkSet"), Truth(Expr("$.Think")), NOTHING) if thinking else NOTHING
         self.env = {
             **{name: Static(text) for name, text in special_tokens.items()},
@@ -115,6 +124,7 @@ class Translator(Expressions):
 
         Raises:
             CannotDerive: it makes use of what no Go template can say, or of what is not known here.
+            Learned: what is known now makes it worth another translation.
         """
         self.declare("last", call("index", GIVEN, call("len", call("slice", GIVEN, number(1)))), LAST.text)
         called = negated(field_of(LAST, "ToolCalls"))
@@ -122,8 +132,8 @@ class Translator(Expressions):
         self.declare("continued", spoken, CONTINUED.text)
         if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
             self.env["thinking"] = self.env["enable_thinking"]  # what some call it
-        self.accumulator = accumulator(tree)
         try:
+            self.accumulator = accumulator(tree)
             self.block(tree.body)
         except Raised as error:
             raise CannotDerive("it refuses every conversation") from error
@@ -635,7 +645,10 @@ class Translator(Expressions):
             value = Unknown(f"{key} has values of several kinds")
         kind, expr = self.kind(value), self.pure(value)
         if value in (NONE, NOTHING):
-            kind, expr = "maybe", EMPTY
+            if key not in self.learned:
+                self.mutable[key] = ("", "none")
+                return
+            kind, expr = self.learned[key], EMPTY
         if not kind or expr is None:
             self.env[key] = Unknown(f"{key} changes in a loop, and is neither text nor number")
             self.mutable[key] = ("", "")
@@ -703,13 +716,20 @@ class Translator(Expressions):
 
     def change(self, key: str, value: Value) -> None:
         name, kind = self.mutable[key]
+        if kind == "none" and value not in (NONE, NOTHING):
+            of = self.kind(self.given(value))
+            self.learned[key] = f"maybe:{of}" if of.startswith(("list", "map")) else "maybe"
+            raise Learned
         if not name:
             return
         kind, _, more = kind.partition(":")
         expr = self.pure(value)
-        if more and kind == "int" == self.kind(value):
+        if more and kind == "maybe":
+            value, kind = self.given(value), more.partition(":")[0]
+            expr = self.pure(value)
+        elif more and kind == "int" == self.kind(value):
             expr = self.pure(self.total(self.integer(value), Int((), int(more)), 1))
-        if isinstance(value, Static) and kind == "maybe" and not value.value:
+        if isinstance(value, Static) and not value.value and (kind == "maybe" or value in (NONE, NOTHING)):
             expr = EMPTY
         fits = self.kind(value).partition(":")[0] == kind or (
             kind == "maybe" and self.kind(value) in ("text", "maybe", "record")
@@ -722,6 +742,11 @@ class Translator(Expressions):
             return
         assert expr
         self.out.append(self.put(name, expr))
+
+    def given(self, value: Value) -> Value:
+        """What a value is where it is not none."""
+        maybe = isinstance(value, Choice) and value.no in (NONE, NOTHING) and self.pure(value.yes) == value.cond
+        return value.yes if isinstance(value, Choice) and maybe else value
 
     def bind(self, target: Any, value: Value) -> None:
         if isinstance(target, jinja.Name):
