@@ -165,7 +165,8 @@ LAST_CALLS = """{%- set state = namespace(calls=none, said=none, never=none, at=
     {{- '(' + state.calls[state.at].function.name + ')' }}{% set state.at = state.at + 1 -%}
     {%- for c in state.calls %}{{ c.function.name }},{% endfor -%}
   {%- endif -%}
-  {{- m.role + ': ' + m.content + '\n' }}{% if state.never %}{% for x in state.never %}{{ x.y[3] }}{% endfor %}{% endif -%}
+  {{- m.role + ': ' + m.content + '\n' -}}
+  {%- for x in state.never or [] %}{{ x.y[3] }}{% endfor -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ state.said or 'nothing yet' }}{% endif %}"""
 RESULTS_IN_A_LIST = """{%- for t in tools or [] %}{{ [t] | map('upper') }}{% endfor -%}
@@ -176,6 +177,31 @@ RESULTS_IN_A_LIST = """{%- for t in tools or [] %}{{ [t] | map('upper') }}{% end
     {%- for one in run.found %}{{ one.content }}{% endfor -%}
   {%- else %}{{ m.role + ': ' + m.content + '\n' }}{% endif -%}
 {%- endfor -%}"""
+GATHERED = """{%- macro shown(value) %}{{ "'" + value + "'" if value is string else value | tojson }}{% endmacro -%}
+{%- for m in messages -%}
+  {{- m.role + ': ' + m.content -}}
+  {%- set all = namespace(calls=[]) -%}
+  {%- for c in m.tool_calls or [] -%}
+    {%- set own = namespace(args=[]) -%}
+    {%- for name, value in c.function.arguments.items() -%}
+      {%- set own.args = own.args + [name + '=' + shown(value)] -%}
+      {%- if value is string and ('<' in value or '\n' in value) %}{{ '(marked up)' }}{% endif -%}
+    {%- endfor -%}
+    {%- set all.calls = all.calls + [c.function.name + '(' + own.args | join(', ') + ')'] -%}
+  {%- endfor -%}
+  {{- '[' + all.calls | join('; ') + ']\n' -}}
+{%- endfor -%}"""
+IN_A_PLACE = """{%- if tools -%}
+  {%- set told %}{{ '\n# Tools' }}{% for t in tools %}{{ '\n' + t | tojson }}{% endfor %}{{ '</>\n' }}{% endset -%}
+  {%- if '<think>' in messages[0].content -%}
+    {{- messages[0].content.replace('<think>', told) -}}
+  {%- else %}{{ told.lstrip() + '|' + told.strip() + '|' + (' a ' + messages[0].content + ' b ').strip() }}{% endif -%}
+  {{- tools | map(attribute='function') | list | tojson(indent=2) -}}
+  {{- tools | map(attribute='type') | join(', ') -}}
+{%- endif -%}
+{%- for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor -%}"""
+REFUSED_TOOLS = """{%- for m in messages %}{{ m.content + '\n' }}{% endfor -%}
+{%- if tools %}{{ tools | map(attribute='function') | tojson }}{% endif -%}"""
 FORMATS = {
     "in turns": ZEPHYR,
     "with a BOS at each turn": BOS_EACH_TURN,
@@ -189,6 +215,9 @@ FORMATS = {
     "parts of texts": PARTS,
     "added up in an attribute": ADDED_UP,
     "none before the loop": LAST_CALLS,
+    "calls gathered in lists": GATHERED,
+    "tools in a place of the system message": IN_A_PLACE,
+    "tools as what is no list": REFUSED_TOOLS,
 }
 
 

@@ -1,7 +1,8 @@
-"""A template that adds its prompt up in an attribute and writes that at the end: in Go it is written as it goes."""
+"""What a chat template adds up in attributes, to write it in the end: in Go it is written as it goes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeGuard, TypeVar
 
@@ -29,6 +30,25 @@ def accumulator(tree: jinja.Template) -> str:
     reads = [node for node in _outside_macros(tree, jinja.Getattr) if is_read(node, key)]
     only_added = all(appended(node.node, key) is not None for node in assigned)
     return key if only_added and len(begun) == 1 and len(reads) == len(assigned) + len(ends) + 1 else ""
+
+
+def only_joined(tree: jinja.Template) -> set[str]:
+    """Attributes that are lists to which elements are added, and that are read but to be joined."""
+    added, others, reads = Counter[str](), set[str](), Counter[str]()
+    for node in tree.find_all(jinja.Assign):
+        if isinstance(node.target, jinja.NSRef):
+            key = f"{node.target.name}.{node.target.attr}"
+            added[key] += 1
+            more = node.node.right if isinstance(node.node, jinja.Add) and is_read(node.node.left, key) else None
+            if not isinstance(more, jinja.List):
+                others.add(key)
+    for got in tree.find_all(jinja.Getattr):
+        if isinstance(got.node, jinja.Name):
+            reads[f"{got.node.name}.{got.attr}"] += 1
+    for join in tree.find_all(jinja.Filter):
+        if join.name == "join" and isinstance(join.node, jinja.Getattr) and isinstance(join.node.node, jinja.Name):
+            reads[f"{join.node.node.name}.{join.node.attr}"] -= 1
+    return {key for key, times in added.items() if key not in others and reads[key] == times}
 
 
 def appended(node: Any, key: str) -> list[Any] | None:

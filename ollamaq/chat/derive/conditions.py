@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import nodes as jinja
 
 from ollamaq.chat.derive.go import (
+    EMPTY,
     FALSE,
     TRUE,
     Expr,
@@ -289,6 +290,8 @@ class Conditions(Numbers):
                 return call("ne", call("printf", string("%v"), there), string("<nil>"))
             case _ if self.kind(right) == "text" and isinstance(left, Static) and isinstance(left.value, str):
                 return self.contains(right, left.value)
+            case Json() if isinstance(left, Static) and self.simplified(self.is_type(right, "string")) == TRUE:
+                return self.contains(self.text_in(right), str(left.value))
             case Static(value=None | Undefined()):
                 return FALSE
         return Unknown("what is in a " + type(right).__name__.lower())
@@ -355,6 +358,16 @@ class Conditions(Numbers):
         if test in ("iterable", "sequence"):
             return self.is_type(value, "string", "[]interface {}", "map[string]interface {}")
         return Unknown(f"test {test} of an argument")
+
+    def text_in(self, value: Json) -> Value:
+        """A text where that is what it is, else an empty one: what looks into it is written before what it is asked."""
+
+        def make() -> Value:
+            name = self.declare("text", EMPTY)
+            self.out.append(If(self.is_type(value, "string"), [self.put(name, value.expr)]))
+            return Str(Expr(name))
+
+        return self.remembered("text in", value.expr, make)
 
     def is_type(self, value: Json, *types: str) -> Expr:
         return call("eq", call("printf", string("%T"), value.expr), *map(string, types))

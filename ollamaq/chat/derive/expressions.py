@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import nodes as jinja
@@ -39,6 +40,7 @@ from ollamaq.chat.derive.values import (
     ListOf,
     Loop,
     Macro,
+    Mapped,
     Method,
     Namespace,
     Pieces,
@@ -428,6 +430,8 @@ class Expressions(Written):
             return Items(of)
         if name == "keys" and isinstance(of, Record | Listing):
             return of
+        if self.kind(of) == "text" and name == "replace" and len(args) == 2 and not isinstance(args[1], Static):
+            return self.replaced_by(of, *args)
         if self.kind(of) == "text":
             return self.string_method(of, name, args)
         if isinstance(of, Told) and name == "endswith":
@@ -435,6 +439,13 @@ class Expressions(Written):
         if of in (NOTHING, NONE):
             raise Raised
         return Unknown(f".{name}() of a {type(of).__name__.lower()}")
+
+    def replaced_by(self, of: Value, old: Value, new: Value) -> Value:
+        """With any text in the place of one that is known: what is between is joined by it."""
+        pieces = self.string_method(of, "split", [old]) if isinstance(old, Static) and old.value else old
+        if not isinstance(pieces, Split) or self.kind(new) != "text":
+            return Unknown(".replace() with an argument that is not known")
+        return self.joined(pieces, new)
 
     def told_ends(self, last: Value, args: list[Value]) -> Value:
         """Whether what is written ends with a character, by what was written last if that is not empty."""
@@ -457,8 +468,13 @@ class Expressions(Written):
                     cond = self.truth(value)
                     return cond if isinstance(cond, Unknown) else choice(self.stable_of(cond), value, default)
                 return mapped(value, lambda one: default if one == NOTHING else one)
+            case "list" if isinstance(value, Mapped):
+                return replace(value, listed=True)
             case "list" | "safe":
                 return value
+            case "map" if not args and named.keys() == {"attribute"} and isinstance(named["attribute"], Static):
+                name = str(named["attribute"].value)
+                return mapped(value, lambda one: self.attributes(one, name))
             case "length" | "count":
                 return self.length(value)
             case "items":
@@ -470,7 +486,7 @@ class Expressions(Written):
             case "string":
                 return mapped(value, self.string_of)
             case "join" if not args or isinstance(args[0], Static):
-                return mapped(value, lambda one: self.joined(one, str(args[0].value) if args else ""))  # type: ignore[attr-defined]
+                return mapped(value, lambda one: self.joined(one, args[0] if args else Static("")))
             case "first":
                 return self.item(value, Static(0))
             case "last":
@@ -482,6 +498,13 @@ class Expressions(Written):
             case "lower" | "upper" | "replace" | "title" | "capitalize":
                 return self.each(value, lambda one: self.string_method(self.string_of(one), name, args))
         return Unknown(f"filter {name}")
+
+    def attributes(self, value: Value, name: str) -> Value:
+        if value in (NONE, NOTHING):
+            raise Raised
+        if isinstance(value, Listing) and not value.mapping:
+            return Mapped(value, name)
+        return Unknown("filter map")
 
     def selected(self, value: Value, args: list[Value], *, reject: bool) -> Value:
         name = args[0].value if args and isinstance(args[0], Static) else None

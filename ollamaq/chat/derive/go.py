@@ -168,6 +168,11 @@ class Break(Node):
     pass
 
 
+@dataclass
+class Begin(Node):
+    """Where the text of another element of a list begins, until it is known what comes between them."""
+
+
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node

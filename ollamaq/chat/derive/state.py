@@ -26,6 +26,7 @@ from ollamaq.chat.derive.values import (
     NONE,
     Choice,
     Concat,
+    Gathered,
     Int,
     Json,
     Listing,
@@ -273,7 +274,7 @@ class State:
                 return {name for part in value.parts for name in self.names_of(part)}
             case Choice():
                 return value.cond.names() | self.names_of(value.yes) | self.names_of(value.no)
-            case Rope():
+            case Rope() | Gathered():
                 inner = {n.name for n in walk(value.nodes) if isinstance(n, Declare)}
                 inner |= {v for n in walk(value.nodes) if isinstance(n, Range) for v in (n.index, n.item)}
                 return read_names(value.nodes) - inner

@@ -347,6 +347,12 @@ class Strings(State):
         return self.piece(Split(value.expr, of.separator), 0) if at == 1 and not whole else value
 
     def stripped(self, of: Value, left: bool, right: bool, characters: str | None) -> Value:
+        if left and (cut := _cut_end(of, 0, characters)):
+            of, left = cut, False
+        if right and (cut := _cut_end(of, -1, characters)):
+            of, right = cut, False
+        if not left and not right:
+            return of
         expr = self.text(of)
 
         def make() -> Value:
@@ -413,6 +419,23 @@ class Strings(State):
             case "%%":
                 return Static("%")
         return Unknown(f"the date as {directive}")
+
+
+def _cut_end(value: Value, at: int, characters: str | None) -> Value | None:
+    """With the first or last part stripped, if that is known and something of it remains."""
+    match value:
+        case Static(value=str()):
+            kept = value.value.lstrip(characters) if at == 0 else value.value.rstrip(characters)
+            return Static(kept) if kept else None
+        case Concat(parts=parts):
+            cut = _cut_end(parts[at], at, characters)
+            return None if cut is None else Concat((cut, *parts[1:]) if at == 0 else (*parts[:-1], cut))
+        case Rope(nodes=[*nodes]) if nodes and isinstance(end := nodes[at], Text):
+            cut = _cut_end(Static(end.text), at, characters)
+            if isinstance(cut, Static):
+                text = Text(cut.value)
+                return Rope([text, *nodes[1:]] if at == 0 else [*nodes[:-1], text])
+    return None
 
 
 def _bordered(text: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from ollamaq.chat.compare import DIFFERS, EQUAL, compare
+from ollamaq.chat.compare import DIFFERS, EQUAL, REFUSED, compare
 from ollamaq.chat.conversations import ASKED, SUITE, WEATHER, Message, assistant, call
 from ollamaq.chat.forms import go_form, jinja_form
 from ollamaq.chat.gotemplate import GoTemplate
@@ -58,7 +58,7 @@ def _tools_are_claimed(template: str, chat_format: ChatFormat) -> bool:
         return False
     jinja, go = jinja_form("chat template", chat_format), go_form("TEMPLATE", template)
     verdicts = {found.verdict for found in compare(jinja, go, WITH_TOOLS)}
-    return EQUAL in verdicts and DIFFERS not in verdicts
+    return EQUAL in verdicts and not verdicts & {DIFFERS, REFUSED}
 
 
 def tool_tag(chat_format: ChatFormat) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from jinja2 import nodes as jinja
 
-from ollamaq.chat.derive.adding_up import accumulator, appended, is_read, makes_namespace
+from ollamaq.chat.derive.adding_up import accumulator, appended, is_read, makes_namespace, only_joined
 from ollamaq.chat.derive.expressions import Expressions
 from ollamaq.chat.derive.go import (
     EMPTY,
     FALSE,
     TRUE,
+    Begin,
     Break,
     Declare,
     Expr,
@@ -48,6 +49,7 @@ from ollamaq.chat.derive.values import (
     Concat,
     DictOf,
     Filtered,
+    Gathered,
     Int,
     Items,
     Json,
@@ -110,6 +112,8 @@ class Translator(Expressions):
         self.tools, self.thinks = tools, thinking
         self.accumulator = ""
         """The attribute that the prompt is added up in, which is written instead."""
+        self.gathering: set[str] = set()
+        """Lists of which nothing is wanted but their elements in a row."""
         self.statements = 0
         self.tolerates: list[str] = []
         """Why some tools can't be rendered."""
@@ -133,7 +137,7 @@ class Translator(Expressions):
         if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
             self.env["thinking"] = self.env["enable_thinking"]  # what some call it
         try:
-            self.accumulator = accumulator(tree)
+            self.accumulator, self.gathering = accumulator(tree), only_joined(tree)
             self.block(tree.body)
         except Raised as error:
             raise CannotDerive("it refuses every conversation") from error
@@ -233,15 +237,22 @@ class Translator(Expressions):
         speaker = self.speaker(expr)
         return bool(speaker) and self.may_answer(speaker)
 
-    def rope(self, run: Callable[[], None]) -> Value:
-        """The text that statements write."""
+    def nodes_of(self, value: Value) -> Nodes:
+        return self.nodes_by(lambda: self.write(value))
+
+    def nodes_by(self, run: Callable[[], None]) -> Nodes:
+        """What statements write."""
         outside, self.out = self.out, []
         sink, self.sink = self.sink, ""
         try:
             run()
-            inside = self.out
+            return self.out
         finally:
             self.out, self.sink = outside, sink
+
+    def rope(self, run: Callable[[], None]) -> Value:
+        """The text that statements write."""
+        inside = self.nodes_by(run)
         declared = [node for node in inside if isinstance(node, Declare)]
         if declared and all(isinstance(node, Text | Print | Declare | Strip) for node in inside):
             self.out.extend(node for node in inside if isinstance(node, Declare | Strip))
@@ -503,7 +514,8 @@ class Translator(Expressions):
                 made = self.range(node, over, pairs, only)
             finally:
                 self.sink = sink
-            after[key] = self.concat((before, Rope(made)))
+            gathered = key in self.gathering
+            after[key] = Gathered([*_gathered(before), *made]) if gathered else self.concat((before, Rope(made)))
         self.env = after
         self.mutable = outside
         self.mutable_names = {name for name, _ in outside.values()}
@@ -623,8 +635,10 @@ class Translator(Expressions):
                 isinstance(found.node, jinja.Name) and f"{found.node.name}.{found.attr}" == key
                 for found in node.find_all(jinja.Getattr)
             )
-            text = self.kind(self.env.get(key, NOTHING)) == "text"
-            if text and reads == len(statements) and len(only_added) == len(changed):
+            value = self.env.get(key, NOTHING)
+            adds = self.kind(value) == "text" and reads == len(statements)
+            adds |= key in self.gathering and (value == ListOf(()) or isinstance(value, Gathered))
+            if adds and len(only_added) == len(changed):
                 grown.add(key)
             else:
                 self.make_mutable(key)
@@ -675,7 +689,9 @@ class Translator(Expressions):
                 assert added is not None
                 sink, self.sink = self.sink, ""
                 for part in added:
-                    self.write(self.value(part))
+                    for one in part.items if key in self.gathering else [part]:
+                        self.out += [Begin()] if key in self.gathering else []
+                        self.write(self.value(one))
                 self.sink = sink
             elif key == self.accumulator and added:
                 for part in added:
@@ -824,6 +840,10 @@ class Translator(Expressions):
             finally:
                 self.env, self.out, self.known, self.cache, self.speakers, self.mutable, self.mutable_names = outside
         return Rope([Template(self.defined_as[key], expr)])
+
+
+def _gathered(value: Value) -> Nodes:
+    return value.nodes if isinstance(value, Gathered) else []
 
 
 def _reads(macro: jinja.Macro, name: str) -> bool:

@@ -72,6 +72,13 @@ class Rope(Value):
     nodes: Nodes
 
 
+@dataclass(eq=False)
+class Gathered(Value):
+    """A list of texts that nodes print."""
+
+    nodes: Nodes
+
+
 @dataclass(frozen=True)
 class Choice(Value):
     """One of two values, by a condition."""
@@ -112,6 +119,15 @@ class Filtered(Value):
 
     base: Listing
     test: Callable[[Value], Expr]
+
+
+@dataclass(frozen=True)
+class Mapped(Value):
+    """An attribute of each element, as Jinja's ``map`` has it: no list unless it is made one."""
+
+    base: Listing
+    name: str
+    listed: bool = False
 
 
 @dataclass(frozen=True)

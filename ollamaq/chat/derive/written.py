@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from ollamaq.chat.derive.conditions import Conditions
 from ollamaq.chat.derive.go import (
+    EMPTY,
+    Begin,
+    Declare,
     Expr,
     If,
     Node,
     Nodes,
     Print,
     Range,
+    Set,
     Template,
     Text,
     call,
@@ -25,10 +30,12 @@ from ollamaq.chat.derive.values import (
     Choice,
     Concat,
     DictOf,
+    Gathered,
     Int,
     Json,
     Listing,
     ListOf,
+    Mapped,
     Pieces,
     Raised,
     Record,
@@ -64,18 +71,35 @@ class Written(Conditions):
             return Rope([Template("repr arguments" if value.kind == "json" else "repr properties", value.expr)])
         return Unknown(f"the text of a {type(value).__name__.lower()}")
 
-    def joined(self, value: Value, separator: str) -> Value:
+    def nodes_of(self, value: Value) -> Nodes:
+        raise NotImplementedError
+
+    def attribute(self, of: Value, name: str) -> Value:
+        raise NotImplementedError
+
+    def joined(self, value: Value, separator: Value) -> Value:
         if isinstance(value, ListOf):
             parts: list[Value] = []
             for at, item in enumerate(value.items):
-                parts.extend([Static(separator), item] if at else [item])
+                parts.extend([separator, item] if at else [item])
             return self.concat(tuple(parts))
         if isinstance(value, Listing) and not value.mapping and value.kind in ("string", "json"):
             index, one = self.fresh("i"), self.fresh("item")
-            body: Nodes = [If(Expr(index), [Text(separator)])]
+            body: Nodes = [If(Expr(index), self.nodes_of(separator))]
             body.append(Print(Expr(one)) if value.kind == "string" else Template("str", Expr(one)))
             return Rope([Range(index, one, value.expr, body)])
-        if isinstance(value, Split) and value.separator == separator and not value.once:
+        if isinstance(value, Gathered):
+            between = Expr(self.fresh("next"))
+            begun: Nodes = [Print(between), Set(between.text, self.text(separator))]
+            nodes = rewritten(value.nodes, lambda node: begun if isinstance(node, Begin) else [node])
+            return Rope([Declare(between.text, EMPTY), *nodes])
+        if isinstance(value, Mapped):
+            index, one = self.fresh("i"), self.fresh("item")
+            item = self.attribute(element(value.base.kind, Expr(one)), value.name)
+            return Rope(
+                [Range(index, one, value.base.expr, [If(Expr(index), self.nodes_of(separator)), *self.nodes_of(item)])]
+            )
+        if isinstance(value, Split) and Static(value.separator) == separator and not value.once:
             return Str(value.expr)
         if isinstance(value, Split):
             value = self.pieces_of(value)
@@ -84,7 +108,7 @@ class Written(Conditions):
                 self.each_piece(
                     value,
                     "item",
-                    lambda item, begin, _: [If(begin, [Text(separator)]), Print(item)],
+                    lambda item, begin, _: [If(begin, self.nodes_of(separator)), Print(item)],
                 )
             )
         if isinstance(value, Static) and value.value in (None, UNDEFINED):
@@ -121,13 +145,13 @@ class Written(Conditions):
             case Listing(mapping=True, kind="property"):
                 return Rope([Template(f"json properties{suffix}", value.expr)])
             case Listing(kind="tool" | "string" | "json"):
-                opened, between, closed = _separators(width, depth)
-                index, one = self.fresh("i"), self.fresh("item")
-                inner = self.json_at(element(value.kind, Expr(one)), width, depth + 1)
-                assert isinstance(inner, Rope)
-                first: Nodes = [If(Expr(index), [Text(between)], [Text(opened)])]
-                loop = Range(index, one, value.expr, [*first, *inner.nodes])
-                return Rope([Text("["), loop, If(value.expr, [Text(closed)]), Text("]")])
+                return self.json_list(value.expr, lambda one: element(value.kind, one), width, depth)
+            case Mapped(base, name, listed):
+                if not listed:
+                    raise Raised  # what can be gone through only once is no JSON
+                return self.json_list(
+                    base.expr, lambda one: self.attribute(element(base.kind, one), name), width, depth
+                )
             case ListOf():
                 return self.bracketed(
                     "[]", [[self.json_at(item, width, depth + 1)] for item in value.items], width, depth
@@ -141,6 +165,14 @@ class Written(Conditions):
             case _ if self.kind(value) == "text":
                 return Rope([Template("json string", self.text(value))])
         return value if isinstance(value, Unknown) else Unknown(f"JSON of a {type(value).__name__.lower()}")
+
+    def json_list(self, over: Expr, of: Callable[[Expr], Value], width: int | None, depth: int) -> Value:
+        opened, between, closed = _separators(width, depth)
+        index, one = self.fresh("i"), self.fresh("item")
+        inner = self.nodes_of(self.json_at(of(Expr(one)), width, depth + 1))
+        first: Nodes = [If(Expr(index), [Text(between)], [Text(opened)])]
+        loop = Range(index, one, over, [*first, *inner])
+        return Rope([Text("["), loop, If(over, [Text(closed)]), Text("]")])
 
     def bracketed(self, brackets: str, elements: list[list[Value]], width: int | None, depth: int) -> Value:
         opened, between, closed = _separators(width, depth)
