@@ -202,6 +202,19 @@ IN_A_PLACE = """{%- if tools -%}
 {%- for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor -%}"""
 REFUSED_TOOLS = """{%- for m in messages %}{{ m.content + '\n' }}{% endfor -%}
 {%- if tools %}{{ tools | map(attribute='function') | tojson }}{% endif -%}"""
+MARKED_UP = """{%- for t in tools or [] -%}
+  {{- "Use '" | safe + t.function.name + "' <to>\n" | safe + t.function.description + "\n&" + t.function | tojson -}}
+{%- endfor -%}
+{%- for m in messages %}{{ m.role + ': ' + m.content + '\n' }}
+  {%- if m.role == 'user' %}{{ '<' | safe + (m.content if m.content else '"') }}{% endif -%}
+{%- endfor -%}"""
+WITH_IDS = """{%- for m in messages %}{{ m.role + ': ' + m.content }}
+  {%- for c in m.tool_calls or [] -%}
+    {%- set out = c.function | tojson %}{{ out[:-1] + ', "id": "' + (c.id or '?') + '"}' }}
+  {%- endfor -%}
+{%- endfor -%}"""
+THINKS_BY_ANOTHER_NAME = """{%- for m in messages %}{{ m.content }}{% endfor -%}
+{%- if thinking %}{{ '<think>' }}{% endif -%}"""
 FORMATS = {
     "in turns": ZEPHYR,
     "with a BOS at each turn": BOS_EACH_TURN,
@@ -218,6 +231,9 @@ FORMATS = {
     "calls gathered in lists": GATHERED,
     "tools in a place of the system message": IN_A_PLACE,
     "tools as what is no list": REFUSED_TOOLS,
+    "tools with what HTML escapes": MARKED_UP,
+    "calls with their ids": WITH_IDS,
+    "thinking by another name": THINKS_BY_ANOTHER_NAME,
 }
 
 

@@ -31,6 +31,7 @@ from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
     Choice,
+    Concat,
     DictOf,
     Filtered,
     Int,
@@ -58,7 +59,7 @@ from ollamaq.chat.derive.values import (
     mapped,
     truth_value,
 )
-from ollamaq.chat.derive.written import Written
+from ollamaq.chat.derive.written import Written, in_html
 
 
 class Expressions(Written):
@@ -109,6 +110,9 @@ class Expressions(Written):
                 return self.call_of(node)
             case jinja.Concat():
                 return self.concat(tuple(self.value(part) for part in node.nodes))
+            case jinja.Add() if (sides := [_is_marked(side) for side in (node.left, node.right)]) and any(sides):
+                values = [self.value(side) for side in (node.left, node.right)]
+                return self.added(*(v if marked else in_html(v) for v, marked in zip(values, sides, strict=True)))
             case jinja.Add():
                 return self.added(self.value(node.left), self.value(node.right))
             case jinja.Sub():
@@ -316,7 +320,9 @@ class Expressions(Written):
         return Listing(of.kind, expr)
 
     def part_of_text(self, of: Value, start: Value, stop: Value) -> Value:
-        """Characters of a text; places are counted from its beginning."""
+        """Characters of a text; places are counted from its beginning, but for an end that is known."""
+        if start == NONE and isinstance(of, Concat) and isinstance(stop, Static) and (cut := _cut_off(of, stop.value)):
+            return self.concat(cut)
         ends = [end for end in (start, stop) if end != NONE]
         if any(self.kind(end) != "int" or (isinstance(end, Static) and end.value < 0) for end in ends):
             return Unknown("a part of a text")
@@ -522,6 +528,21 @@ class Expressions(Written):
             return negated(cond) if reject else cond
 
         return Filtered(value, passes)
+
+
+def _cut_off(of: Concat, stop: object) -> tuple[Value, ...]:
+    """The parts of a text but for so many of its last characters, if they are known."""
+    *parts, last = of.parts
+    if isinstance(last, Static) and isinstance(stop, int) and -len(last.value) <= stop < 0:
+        return (*parts, Static(last.value[:stop]))
+    return ()
+
+
+def _is_marked(node: jinja.Node) -> bool:
+    """Whether a text is safe HTML, so that what is added to it gets escaped."""
+    if isinstance(node, jinja.Add):
+        return _is_marked(node.left) or _is_marked(node.right)
+    return isinstance(node, jinja.Filter) and node.name == "safe"
 
 
 def _function(name: str) -> Value:

@@ -1,8 +1,8 @@
 """Templates that others call: JSON and texts of values as Python writes them, which Ollama's ``json`` does not.
 
-``json.dumps`` puts a space after ``:`` and ``,`` and leaves ``<``, ``>`` and ``&`` alone; templates whose names begin
-with ``ascii`` escape what is beyond ASCII, too. Tools have their keys in the
-order of transformers' ``get_json_schema``, as Ollama does not keep the one that they came in.
+``json.dumps`` puts a space after ``:`` and ``,`` and leaves ``<``, ``>`` and ``&`` alone. Templates whose names begin
+with ``ascii`` escape what is beyond ASCII, too, those with ``html`` what HTML has other signs for. Tools have their
+keys in the order of transformers' ``get_json_schema``, as Ollama does not keep the one that they came in.
 
 In JSON, ``⟨`` stands for what comes before the first element, ``‚`` for what comes between two, and ``⟨if …⟩`` for what
 comes after the last: nothing, a comma, nothing; or lines with an indentation, which each depth has templates of its own
@@ -35,6 +35,13 @@ ASCII = """"
   {{- else if ge $byte 240 }}{{ template "surrogates" (slice $ $at) }}
   {{- else if ge $byte 192 }}{{ slice (printf "%+q" (printf "%.1s" (slice $ $at))) 1 7 }}{{ end }}
 {{- end }}\""""
+HTML = """&#34;
+{{- range $at := len . }}{{ $byte := index $ $at }}
+  {{- if eq $byte 34 }}\\&#34;{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
+  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f
+  {{- else if lt $byte 32 }}{{ printf "\\\\u%04x" $byte }}
+  {{- else }}{{ html (slice $ $at (len (printf "%*sx" $at ""))) }}{{ end }}
+{{- end }}&#34;"""
 SURROGATES = """
 {{- $high := 55232 }}{{ $low := 56192 }}
 {{- range $_ := len (slice (printf "%*s" (index . 0) "") 240) }}
@@ -143,6 +150,7 @@ JSON = {
 TEXTS = {
     "json string": STRING,
     "ascii json string": ASCII,
+    "html json string": HTML,
     "surrogates": SURROGATES,
     "str": STR,
     "repr": REPR,
@@ -171,6 +179,9 @@ def _body(name: str) -> str:
         return TEXTS[name]
     if name.startswith("ascii "):
         return _body(name.removeprefix("ascii ")).replace('template "json', 'template "ascii json')
+    if name.startswith("html "):
+        body = re.sub(r'"(\w+)": ', r"&#34;\1&#34;: ", _body(name.removeprefix("html ")))
+        return body.replace('template "json', 'template "html json')
     if name.startswith("repr "):
         body = re.sub(r'"(\w+)": ', r"'\1': ", _body(name.replace("repr", "json")))
         return body.replace('template "json', 'template "repr')

@@ -134,8 +134,6 @@ class Translator(Expressions):
         called = negated(field_of(LAST, "ToolCalls"))
         spoken = both(call("eq", field_of(LAST, "Role"), ASSISTANT), field_of(LAST, "Content"), called)
         self.declare("continued", spoken, CONTINUED.text)
-        if not any(name.name == "enable_thinking" for name in tree.find_all(jinja.Name)):
-            self.env["thinking"] = self.env["enable_thinking"]  # what some call it
         try:
             self.accumulator, self.gathering = accumulator(tree), only_joined(tree)
             self.block(tree.body)

@@ -22,7 +22,8 @@ from ollamaq.chat.derive.go import (
     call,
     rewritten,
 )
-from ollamaq.chat.derive.shapes import element
+from ollamaq.chat.derive.shapes import SHAPES, element
+from ollamaq.chat.derive.state import CannotDerive
 from ollamaq.chat.derive.values import (
     NONE,
     NOTHING,
@@ -49,6 +50,8 @@ from ollamaq.chat.derive.values import (
     Value,
     mapped,
 )
+
+HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"})
 
 
 class Written(Conditions):
@@ -140,6 +143,9 @@ class Written(Conditions):
                 return Rope([Template(f"json{suffix}", value.expr)])
             case Record() if value.kind in ("tool", "function", "parameters", "property"):
                 return Rope([Template(f"json {value.kind}{suffix}", value.expr)])
+            case Record(kind="called", expr=expr):
+                pairs = tuple((Static(name), field(expr)) for name, field in SHAPES["called"].items())
+                return self.json_at(DictOf(pairs), width, depth)
             case Listing(mapping=True, kind="json"):
                 return Rope([Template(f"json arguments{suffix}", value.expr)])
             case Listing(mapping=True, kind="property"):
@@ -157,11 +163,11 @@ class Written(Conditions):
                     "[]", [[self.json_at(item, width, depth + 1)] for item in value.items], width, depth
                 )
             case DictOf():
-                pairs = [
+                members = [
                     [self.json_at(key, width, depth + 1), Static(": "), self.json_at(item, width, depth + 1)]
                     for key, item in value.items
                 ]
-                return self.bracketed("{}", pairs, width, depth)
+                return self.bracketed("{}", members, width, depth)
             case _ if self.kind(value) == "text":
                 return Rope([Template("json string", self.text(value))])
         return value if isinstance(value, Unknown) else Unknown(f"JSON of a {type(value).__name__.lower()}")
@@ -184,20 +190,41 @@ class Written(Conditions):
 
 def in_ascii(value: Value) -> Value:
     """JSON with what is beyond ASCII escaped."""
+    return _escaped(value, "ascii", lambda text: "".join(c if c < "\x7f" else json.dumps(c)[1:-1] for c in text))
+
+
+def in_html(value: Value) -> Value:
+    """A text with what HTML has other signs for escaped."""
+    return _escaped(value, "html", lambda text: text.translate(HTML))
+
+
+def _escaped(value: Value, how: str, static: Callable[[str], str]) -> Value:
+    """With other templates called for what they write, whose names begin with ``how``."""
+
+    def one(node: Node) -> Nodes:
+        match node:
+            case Template() if node.name.startswith("json"):
+                return [Template(f"{how} {node.name}", node.expr)]
+            case Template():
+                raise CannotDerive(f"what another template writes, in {how}")
+            case Text():
+                return [Text(static(node.text))]
+            case Print() if how == "html":
+                return [Print(call(how, node.expr), node.said)]
+        return [node]
+
     match value:
         case Choice():
-            return Choice(value.cond, in_ascii(value.yes), in_ascii(value.no))
+            return Choice(value.cond, *(_escaped(side, how, static) for side in (value.yes, value.no)))
         case Concat():
-            return Concat(tuple(in_ascii(part) for part in value.parts))
-        case Static():
-            return Static("".join(c if c < "\x7f" else json.dumps(c)[1:-1] for c in str(value.value)))
+            return Concat(tuple(_escaped(part, how, static) for part in value.parts))
+        case Static(value=str()):
+            return Static(static(value.value))
+        case Str() if how == "html":
+            return Str(call(how, value.expr))
         case Rope():
-            return Rope(rewritten(value.nodes, _in_ascii))
+            return Rope(rewritten(value.nodes, one))
     return value
-
-
-def _in_ascii(node: Node) -> Nodes:
-    return [Template(f"ascii {node.name}", node.expr) if isinstance(node, Template) else node]
 
 
 def _separators(width: int | None, depth: int) -> tuple[str, str, str]:
