@@ -45,6 +45,10 @@ from ollamaq.chat.derive.values import (
 )
 from ollamaq.errors import ModelRefused
 
+CONTINUED = Expr("$continued")
+"""Whether the prompt goes on with the last answer."""
+MAX_STATEMENTS = 20_000
+"""Gone through, those in macros and loops each time."""
 ASSISTANT, TOOL = string("assistant"), string("tool")
 
 
@@ -94,6 +98,18 @@ class State:
         """By those variables, whether it is the last message of all."""
         self.endings: set[str] = {"$.Messages"}
         """Lists that end with the last message."""
+        self.accumulator = ""
+        """The attribute that the prompt is added up in, which is written instead."""
+        self.gathering: set[str] = set()
+        """Lists of which nothing is wanted but their elements in a row."""
+        self.statements = 0
+        self.tolerates: list[str] = []
+        """Why some tools can't be rendered."""
+        self.counted_at: Expr | None = None
+        """The place that a loop over numbers is at."""
+        self.defined_as: dict[str, str] = {}
+        self.definitions: dict[str, Nodes] = {}
+        """Macros that call themselves, by name."""
         self.spoken: dict[str, str] = {}
         """Variables that hold what a message says, and the variable of that message."""
 
@@ -130,6 +146,13 @@ class State:
         while expr.text == "slice" and len(expr.args) == 2:
             expr = expr.args[0]
         return not expr.args and expr.text in self.endings
+
+    def ends_at(self, over: Expr, at: Expr) -> Expr:
+        """Whether an element of a part of a list is the last of the whole."""
+        if over.text == "slice" and len(over.args) == 3:
+            whole, begin, _ = over.args
+            over = whole if begin == number(0) else call("slice", whole, begin)
+        return call("eq", call("len", call("slice", over, at)), number(1))
 
     def speaker(self, expr: Expr) -> str:
         """The message whose content this holds."""
