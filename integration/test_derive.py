@@ -23,7 +23,7 @@ MODELS = (
     *("meta-llama-Llama-3.1-8B-Instruct", "microsoft-Phi-3.5-mini-instruct", "moonshotai-Kimi-K2"),
     *("unsloth-mistral-Devstral-Small-2507", "upstage-Solar-Open-100B"),
     *("Bielik-11B-v3.0-Instruct", "Cohere2MoE", "Reka-Edge", "tencent-Hy3", "LFM2.5-8B-A1B"),
-    "openbmb-MiniCPM5-1B",
+    *("openbmb-MiniCPM5-1B", "meetkai-functionary-medium-v3.1"),
 )
 
 
