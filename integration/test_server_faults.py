@@ -37,14 +37,22 @@ class Publisher:
     """``ollamaq publish`` in a process of its own, with locks and caches in ``home``."""
 
     def __init__(
-        self, place: Path, to: str, version: str, *, home: str = "home", seconds: int = 60, out: Path | None = None
+        self,
+        place: Path,
+        to: str,
+        version: str,
+        *,
+        name: str = NAME,
+        home: str = "home",
+        seconds: int = 60,
+        out: Path | None = None,
     ) -> None:
         self.checkpoint = place / f"talker-{version}"
         if not self.checkpoint.exists():
             write_talker(self.checkpoint, comment=version)
         self.out = out or place / "out"
         environment = {"XDG_CACHE_HOME": str(place / home), "OLLAMAQ_TOKEN": TOKEN, "OLLAMAQ_TIMEOUT": str(seconds)}
-        self.command = [sys.executable, "-m", "ollamaq", "publish", self.checkpoint, NAME, "--q", "Q8_0", "--to", to]
+        self.command = [sys.executable, "-m", "ollamaq", "publish", self.checkpoint, name, "--q", "Q8_0", "--to", to]
         self.command += ["--keep", "1", "--output", self.out]
         self.environment = os.environ | environment
         self.process: subprocess.Popen | None = None
@@ -65,15 +73,16 @@ class Publisher:
 
 
 class Scene:
-    """A server with a model under a name, and a proxy in front of it."""
+    """A server with a model under a name, and a proxy in front of it, unless it is published ``to`` elsewhere."""
 
-    def __init__(self, place: Path, server: Server) -> None:
+    def __init__(self, place: Path, server: Server, to: str | None = None) -> None:
         self.place, self.server, self.proxy, self.version = place, server, Proxy(server.port), 0
+        self.to = to or self.proxy.url
         self.before: dict[str, str] = {}
 
     def publisher(self, *, to: str | None = None, new: bool = True, **options) -> Publisher:
         self.version = next(VERSIONS) if new else self.version
-        return Publisher(self.place, to or self.proxy.url, str(self.version), **options)
+        return Publisher(self.place, to or self.to, str(self.version), **options)
 
     def settle(self) -> None:
         if NAME not in self.server.models_by_name():
@@ -129,6 +138,27 @@ def test_a_server_killed_on_the_way(scene, stage, trigger, after):
         f"killed during {stage}",
         made_by="kill -9 of ollama serve and its llama-server",
         outcome="exit 4; the old model answers after the restart; the next run removes what was staged, and publishes",
+    )
+
+
+def test_what_a_killed_server_keeps_goes_with_the_next_run_of_any_name(scene):
+    """But not what another publisher is at work with."""
+    scene.proxy.fault = Fault(CHAT, act=scene.server.kill)
+    scene.publisher().start().end(4, "broke the connection")
+    scene.server.start()
+    (left,) = scene.server.models_by_name().keys() - scene.before.keys()
+    assert left.startswith("bot:staging-")
+    other, second = (scene.publisher(name=name, out=scene.place / name) for name in ("cat:prod", NAME))
+    scene.proxy.fault = Fault(CHAT, act=lambda: second.start().end(0))
+    other.start().end(0)
+    assert scene.server.models_by_name().keys() == {NAME, f"{NAME}-prev-1", "cat:prod"}
+    with Client(scene.server.url) as client:
+        client.delete("cat:prod")
+    record(
+        "server",
+        "killed during generate, and another name is published next",
+        made_by="kill -9 of ollama serve and its llama-server; two publishers with other names at once",
+        outcome="the first of them removes what was staged; nobody removes what the other one has staged",
     )
 
 

@@ -122,7 +122,7 @@ def _send(
     modelfile, (model, *projector) = modelfile_of(open_contents(package, progress))
     _same(origin, name, package, model.sha256, modelfile)
     with staging(target, [final], keep=keep, progress=progress) as stage:
-        waiting = stage.stage(final, model.sha256)
+        waiting = stage.stage(final)
         sent = target.create(waiting, model.path, model.sha256, modelfile, progress, *projector)
         progress("smoke test", 0, 0)
         checks = tuple(run_smoke(target, waiting, None, prompts=prompts, expect=expect))

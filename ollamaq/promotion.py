@@ -8,12 +8,13 @@ compare and switch in one step, so that of two that switch in the same instant t
 from __future__ import annotations
 
 import contextlib
-import platform
+import itertools
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ollamaq.errors import ServerError
-from ollamaq.locks import Lock, locked
+from ollamaq.locks import Lock, abandoned, locked
 from ollamaq.ollama import Progress, silent
 from ollamaq.ollama.names import kept_name, staging_name
 from ollamaq.servers.target import Target
@@ -30,11 +31,15 @@ class Staging:
     keep: int = 0
     staged: dict[str, str] = field(default_factory=dict)
 
-    def stage(self, final: str, sha256: str) -> str:
-        """The name under which a GGUF waits for ``final``. It is noted, so that the next run removes what one left."""
-        waiting = self.staged[final] = staging_name(final, f"{sha256} {platform.node()}")
-        self.locks[final].write(waiting)
-        return waiting
+    def stage(self, final: str) -> str:
+        """The name under which models wait for ``final``, one after another: nobody else's, ever.
+
+        It is noted, so that the next run removes what this one left.
+        """
+        if final not in self.staged:
+            self.staged[final] = staging_name(final, secrets.token_hex())
+            self.locks[final].write(f"{self.target.label}\n{self.staged[final]}")
+        return self.staged[final]
 
     def promote(self) -> dict[str, str]:
         """Give all that are staged their final names; the digest of each.
@@ -55,7 +60,7 @@ def staging(target: Target, finals: Sequence[str], *, keep: int = 0, progress: P
     """Stage models for the names ``finals`` on an entered target, keeping ``keep`` versions before of each.
 
     Others on this machine that publish under one of them are waited for. Staging names are removed whatever happens,
-    those too that a process which was killed has left.
+    those too that a process of this machine left on the target for any name, as it was killed, or the server was.
     """
     with contextlib.ExitStack() as stack:
         locks = {final: stack.enter_context(held(target, final, progress)) for final in sorted(set(finals))}
@@ -63,14 +68,14 @@ def staging(target: Target, finals: Sequence[str], *, keep: int = 0, progress: P
             for final in locks:
                 kept_name(final, keep)  # which may be too long a name
         seen = {final: target.digest(final) for final in locks}
-        for lock in locks.values():
-            _discard(target, lock, lock.note)
+        for lock in itertools.chain(locks.values(), abandoned()):
+            _discard(target, lock)
         staged = Staging(target, locks, seen, keep)
         try:
             yield staged
         finally:
-            for final, waiting in staged.staged.items():
-                _discard(target, locks[final], waiting)
+            for final in staged.staged:
+                _discard(target, locks[final])
 
 
 def switch(target: Target, source: str, final: str, seen: str | None, *, keep: int = 0) -> str:
@@ -167,8 +172,9 @@ def _unchanged(target: Target, final: str, seen: str | None) -> None:
         )
 
 
-def _discard(target: Target, lock: Lock, waiting: str) -> None:
-    if not waiting:
+def _discard(target: Target, lock: Lock) -> None:
+    label, _, waiting = lock.note.rpartition("\n")
+    if label != target.label:
         return
     with contextlib.suppress(ServerError):  # a server that is gone must not hide why it is; the note stays
         if target.digest(waiting):

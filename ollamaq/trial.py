@@ -28,7 +28,7 @@ class Trial:
         self, stage: Staging, item: Planned, built: Package, trained: ChatFormat | None, progress: Progress
     ) -> tuple[bool, list[CheckResult]]:
         """Whether the GGUF had to be sent to the target, and what was seen of it there."""
-        staged = stage.stage(item.name, built.sha256)
+        staged = stage.stage(item.name)
         sent = stage.target.create(staged, built.gguf, built.sha256, built.modelfile, progress, built.projector)
         progress("smoke test", 0, 0)
         checks = run_smoke(

@@ -117,7 +117,7 @@ def test_tags_are_written_as_in_ollamas_library(mix, tag):
     assert library_tag(mix) == tag
 
 
-def test_a_staging_name_is_valid_recognisable_and_follows_from_name_and_digest():
+def test_a_staging_name_is_valid_recognisable_and_follows_from_name_and_token():
     staged = staging_name("team/bot:prod", "ab" * 32)
     assert re.fullmatch("team/bot:staging-[0-9a-f]{12}", staged)
     assert staged == staging_name("TEAM/bot:prod", "ab" * 32).lower()

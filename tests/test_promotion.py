@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ollamaq.errors import ServerError, ToolchainError, UsageError
-from ollamaq.locks import locked
+from ollamaq.locks import abandoned, locked
 from ollamaq.promotion import rollback, staging, switch
 
 
@@ -40,7 +40,7 @@ class Names:
 
 def publish(target, sha256, *, keep=0, name="bot:prod"):
     with staging(target, [name], keep=keep) as staged:
-        target.models[staged.stage(name, sha256)] = sha256
+        target.models[staged.stage(name)] = sha256
         return staged.promote()[name]
 
 
@@ -94,7 +94,7 @@ def test_a_server_lost_at_any_step_has_the_old_model_or_the_new(lost):
 def test_somebody_elses_model_is_not_replaced():
     target = Names(**{"bot:prod": "a"})
     with staging(target, ["bot:prod"]) as staged:
-        target.models[staged.stage("bot:prod", "b")] = "b"
+        target.models[staged.stage("bot:prod")] = "b"
         target.models["bot:prod"] = "theirs"
         with pytest.raises(ServerError, match="somebody else has published bot:prod"):
             staged.promote()
@@ -107,7 +107,7 @@ def test_of_two_names_none_is_switched_when_somebody_has_taken_one():
     target = Names(**{"bot:a": "1", "bot:b": "1"})
     with staging(target, ["bot:b", "bot:a"]) as staged:
         for name in ("bot:a", "bot:b"):
-            target.models[staged.stage(name, "2")] = "2"
+            target.models[staged.stage(name)] = "2"
         target.models["bot:b"] = "theirs"
         with pytest.raises(ServerError, match="bot:b"):
             staged.promote()
@@ -117,13 +117,52 @@ def test_of_two_names_none_is_switched_when_somebody_has_taken_one():
 def test_what_a_killed_process_has_staged_is_removed_by_the_next():
     killed = Names(**{"bot:prod": "a"})
     with staging(killed, ["bot:prod"]) as staged:
-        left = staged.stage("bot:prod", "half")
+        left = staged.stage("bot:prod")
         killed.models[left] = "half"
         killed.lost = 0  # as if it was killed here: nothing is cleaned up
     assert left in killed.models
     killed.lost = None
     assert publish(killed, "b") == "b"
     assert killed.models == {"bot:prod": "b"}
+
+
+def left_behind(target, name):
+    with staging(target, [name]) as staged:
+        left = staged.stage(name)
+        target.models[left] = "half"
+        target.lost = 0
+    target.lost = None
+    return left
+
+
+def test_what_is_left_of_other_names_is_removed_too_but_not_from_another_target():
+    server, other = Names(), Names()
+    other.label = "another"
+    left, elsewhere = left_behind(server, "bot:prod"), left_behind(other, "bot:prod")
+    server.models[elsewhere] = "theirs"
+    assert publish(server, "b", name="cat:prod") == "b"
+    assert left not in server.models
+    assert server.models[elsewhere] == "theirs"
+    publish(other, "b", name="cat:prod")
+    assert other.models == {"cat:prod": "b"}
+
+
+def test_a_model_that_is_tried_again_otherwise_leaves_nothing_behind():
+    target = Names()
+    with staging(target, ["bot:prod"]) as staged:
+        for attempt in "ab":
+            target.models[staged.stage("bot:prod")] = attempt
+    assert target.models == {}
+
+
+def test_what_another_publisher_is_at_work_with_is_never_removed(tmp_path, monkeypatch):
+    target = Names()
+    with staging(target, ["bot:prod"]) as staged:
+        target.models[staged.stage("bot:prod")] = "b"
+        publish(target, "c", name="cat:prod")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another user's"))
+        publish(target, "b")
+        assert "b" in (target.models[waiting] for waiting in staged.staged.values())
 
 
 def test_a_tag_too_long_for_kept_versions_is_refused_before_any_work():
@@ -148,6 +187,27 @@ def test_a_lock_is_waited_for_and_ends_with_its_process():
             lock.write("")
             assert lock.note == ""
     assert waited == [None]
+
+
+def test_a_lock_is_abandoned_when_its_holder_has_died_over_what_its_note_tells(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "no such place"))
+    with locked("done") as lock:
+        lock.write("")
+    command = [sys.executable, "-c", HOLD + "sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        assert list(abandoned()) == []
+        holder.kill()
+        holder.wait()
+        assert [lock.note for lock in abandoned()] == ["mine"]
+
+
+def test_locks_of_somebody_else_are_not_ours_to_take_up(monkeypatch, tmp_path):
+    with locked("x") as lock:
+        lock.write("mine")
+    assert [lock.note for lock in abandoned()] == ["mine"]
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+    assert list(abandoned()) == []
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")

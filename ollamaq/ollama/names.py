@@ -99,7 +99,7 @@ def library_tag(mix: str) -> str:
 
 
 def staging_name(name: str, token: str) -> str:
-    """Where a model waits for its gate: beside ``name``, told apart by the name's tag and ``token`` (its digest)."""
+    """Where a model waits for its gate: beside ``name``, told apart by the name's tag and ``token``."""
     parsed = parse_name(name)
     mark = hashlib.sha256(f"{parsed}\n{token}".lower().encode()).hexdigest()[:12]
     return str(Name(parsed.host, parsed.namespace, parsed.model, STAGING + mark))
