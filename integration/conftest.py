@@ -17,6 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import parts
+from network import Network
 from registry import Registry
 
 LOGS = pytest.StashKey[Path]()
@@ -144,10 +145,13 @@ def registries(tmp_path) -> Iterator[Callable[..., Registry]]:
     """Call it with 2 (Debian's docker-registry) or 3, and settings, for a registry that runs until the test ends."""
     started: list[Registry] = []
 
-    def start(generation: int, settings: dict | None = None, directory: Path | None = None) -> Registry:
+    def start(
+        generation: int, settings: dict | None = None, directory: Path | None = None, network: Network | None = None
+    ) -> Registry:
         program = parts.docker_registry() if generation == 2 else parts.distribution()
         place = directory or tmp_path / f"registry-{len(started)}"
-        registry = Registry([program], place, unused_port(), settings)
+        address, inside = (network.address, network.inside) if network else ("127.0.0.1", [])
+        registry = Registry([*inside, program], place, f"{address}:{unused_port()}", settings)
         started.append(registry)
         registry.start()
         return registry

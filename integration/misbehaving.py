@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import parts
+from network import Network
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of a socket whose closing sends RST."""
@@ -23,19 +24,29 @@ class Server:
     """``ollama serve`` over a directory of its own."""
 
     def __init__(
-        self, directory: Path, port: int, models: Path | None = None, *, program: Path | None = None, **environment: str
+        self,
+        directory: Path,
+        port: int,
+        models: Path | None = None,
+        *,
+        program: Path | None = None,
+        network: Network | None = None,
+        **environment: str,
     ) -> None:
         own = {"HOME": str(directory), "OLLAMA_MODELS": str(models or directory / "models")}
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OLLAMA")}
-        self.environment = clean | own | {"OLLAMA_HOST": f"127.0.0.1:{port}"} | environment
-        self.port, self.url, self.log = port, f"http://127.0.0.1:{port}", directory / "serve.log"
+        address, inside = (network.address, network.inside) if network else ("127.0.0.1", [])
+        self.environment = clean | own | {"OLLAMA_HOST": f"{address}:{port}"} | environment
+        self.port, self.url, self.log = port, f"http://{address}:{port}", directory / "serve.log"
         self.models = Path(self.environment["OLLAMA_MODELS"])
-        self.program = program or parts.ollama() / "bin" / "ollama"
+        self.program = [*inside, program or parts.ollama() / "bin" / "ollama"]
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen([self.program, "serve"], env=self.environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                [*self.program, "serve"], env=self.environment, stdout=output, stderr=output
+            )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
@@ -114,7 +125,7 @@ class Proxy:
                 threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
 
     def _pass_on(self, way: str, source: socket.socket, sink: socket.socket, since: dict, both: tuple) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(1 << 16):
                 fault = self.fault
                 if fault and way == "request" and since["request"] is None and fault.trigger in data:
@@ -131,6 +142,9 @@ class Proxy:
                     since[way] += len(data)
                 self.passed[way] += len(data)
             sink.shutdown(socket.SHUT_WR)
+        except OSError:  # one end has broken off, of which the other one shall hear
+            for end in both:
+                _reset(end)
 
     def _happens(self, fault: Fault, data: bytes, before: int, sink: socket.socket) -> bool:
         """Pass on a chunk with the fault in it. Whether the connection is to be reset."""

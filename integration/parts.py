@@ -160,17 +160,24 @@ def legacy_image() -> str:
 
 def docker_registry() -> str:
     """Debian's docker-registry, with what its tests need: htpasswd, openssl, curl; installed where they are missing."""
-    with lock("docker-registry"):
-        missing = [package for program, package in REGISTRY_PACKAGES.items() if not _found(program)]
-        if missing:
-            say(f"docker-registry: installing {' '.join(missing)}")
-            _install(missing)
-    return str(_found("docker-registry"))
+    return _debian("docker-registry", REGISTRY_PACKAGES)
 
 
 def distribution() -> str:
     """The program of distribution 3, the registry that Debian does not have yet."""
     return str(kept(f"distribution-{DISTRIBUTION}", _build_distribution) / "registry")
+
+
+def ip() -> str:
+    """The program that makes networks, with ``tc``, which makes them slow; installed where they are missing."""
+    return _debian("ip", {"ip": "iproute2", "tc": "iproute2"})
+
+
+def clock() -> Path:
+    """The library of ``integration/c/clock.c``, which moves a program's wall clock."""
+    source = Path(__file__).parent / "c" / "clock.c"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    return kept(f"clock-{digest}", lambda directory: _build_c(source, directory / "clock.so")) / "clock.so"
 
 
 def go_program(name: str) -> Path:
@@ -264,6 +271,11 @@ def _build_distribution(directory: Path) -> None:
 def _build_go(source: Path, program: Path) -> None:
     need("go", "Go 1.26 or newer")
     run("go", "build", "-C", source, "-trimpath", "-o", program, ".")
+
+
+def _build_c(source: Path, library: Path) -> None:
+    need("cc", "a C compiler")
+    run("cc", "-O2", "-shared", "-fPIC", "-o", library, source)
 
 
 def _build_llamacpp(directory: Path) -> None:
@@ -390,6 +402,16 @@ def _install_docker() -> None:
         _install(missing)
     if not shutil.which("docker"):  # from Debian 13 on the client is a package of its own
         _install(["docker-cli"])
+
+
+def _debian(program: str, packages: Mapping[str, str]) -> str:
+    """A program of Debian's, with the others of ``packages`` (package by program); installed where one is missing."""
+    with lock(program):
+        missing = {package: None for name, package in packages.items() if not _found(name)}
+        if missing:
+            say(f"{program}: installing {' '.join(missing)}")
+            _install([*missing])
+    return str(_found(program))
 
 
 def _install(packages: Sequence[str]) -> None:

@@ -24,8 +24,8 @@ SECRET = "of the tests"
 class Registry:
     """A registry over a directory of its own; ``settings`` are merged into its configuration."""
 
-    def __init__(self, program: list[str], directory: Path, port: int, settings: dict | None = None) -> None:
-        self.program, self.directory, self.host = program, directory, f"127.0.0.1:{port}"
+    def __init__(self, program: list[str], directory: Path, host: str, settings: dict | None = None) -> None:
+        self.program, self.directory, self.host = program, directory, host
         directory.mkdir(parents=True, exist_ok=True)
         config = {
             "version": 0.1,
@@ -96,8 +96,8 @@ class Line:
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_after(self, count: int) -> None:
-        """Reset the connection once, after so many more bytes."""
+    def cut_after(self, count: int) -> list[bool]:
+        """Reset the connection once, after so many more bytes. Something is in the list then."""
         start, done = self.sent, []
 
         def act(sent: int) -> bool:
@@ -107,6 +107,7 @@ class Line:
             return True
 
         self.act = act
+        return done
 
     def received_at(self, count: int, then: Callable[[], object]) -> None:
         """Call ``then`` once, after so many more bytes have come back."""

@@ -81,7 +81,9 @@ class Tokens:
                     return self.end_headers()
                 tokens.given += 1
                 scopes = parse_qs(urlsplit(self.path).query).get("scope", [])
-                body = json.dumps({"token": tokens.token(scopes, given is not None), "expires_in": 300}).encode()
+                now = datetime.datetime.now(datetime.UTC)
+                told = {"expires_in": 300, "issued_at": now.isoformat(timespec="seconds")}
+                body = json.dumps({"token": tokens.token(scopes, given is not None), **told}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -63,7 +63,10 @@ def _remembered(entry: Path, seen: list[int]) -> str | None:
 
 
 def _let_the_clock_tick(path: Path) -> None:
-    """Wait where the file has changed just now: another change in the same step of its clock would not show."""
+    """Wait where the file has changed just now: another change in the same step of its clock would not show.
+
+    A file of the future may have changed now, too: its file server's clock is ahead of ours.
+    """
     age = time.time() - path.stat().st_mtime
-    if 0 <= age < TICK_SECONDS:
-        time.sleep(TICK_SECONDS - age)
+    if age < TICK_SECONDS:
+        time.sleep(min(TICK_SECONDS, TICK_SECONDS - age))

@@ -18,6 +18,9 @@ from ollamaq.ollama import client as module
 from ollamaq.ollama import connection
 from ollamaq.ollama.client import Client, ModelNotFound, ServerGone, ServerSilent
 from ollamaq.ollama.host import parse_host
+from ollamaq.registry.reference import parse_reference
+from ollamaq.registry.session import Session
+from ollamaq.servers import open_target
 from ollamaq.servers.remote import RemoteServer
 from ollamaq.servers.target import Loaded, ToolCall, Unsupported
 
@@ -300,6 +303,8 @@ def test_a_time_to_wait_that_is_none_is_refused(text, monkeypatch):
     monkeypatch.setenv("OLLAMAQ_TIMEOUT", text)
     with pytest.raises(UsageError, match="OLLAMAQ_TIMEOUT"):
         Client(URL)
+    with pytest.raises(UsageError, match="OLLAMAQ_TIMEOUT"):
+        Session(parse_reference("registry.test/team/bot:q8"), "pull")
 
 
 def test_token_and_headers_of_the_environment_go_along(monkeypatch):
@@ -384,6 +389,37 @@ def test_a_certificate_is_trusted_when_its_authority_is_named(monkeypatch):
         finally:
             running.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(("code", "said"), [(9, "is not valid yet"), (10, "has expired")])
+def test_a_certificate_that_is_out_of_its_time_may_be_the_clocks_fault(code, said):
+    why = ssl.SSLCertVerificationError("certificate verify failed")
+    why.verify_code = code
+
+    def refuse(request):
+        raise httpx.ConnectError("[SSL]") from why
+
+    transport = httpx.MockTransport(refuse)
+    where = parse_reference("registry.test/team/bot:q8")
+    with Session(where, "pull", transport=transport) as session, pytest.raises(ServerError) as by_registry:
+        session.call("GET", session.base, doing="anything")
+    with pytest.raises(ServerError) as by_server:
+        Client(URL, transport=transport).version()
+    for refused in (by_registry, by_server):
+        assert f"its certificate {said} by this machine's clock (2" in str(refused.value)
+        assert "clock" in refused.value.next_step
+
+
+def test_the_server_that_is_asked_for_is_not_passed_over_because_it_refuses(monkeypatch):
+    def refuse(self):
+        raise ServerError("asks to sign in")
+
+    monkeypatch.setattr(Client, "version", refuse)
+    monkeypatch.setenv("OLLAMA_HOST", "gate.test")
+    with pytest.raises(ServerError, match="asks to sign in"):
+        open_target()
+    monkeypatch.delenv("OLLAMA_HOST")
+    assert open_target().label.startswith("the store")  # something else than Ollama has its port
 
 
 def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):

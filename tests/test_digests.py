@@ -70,6 +70,16 @@ def test_a_changed_file_is_read_again(file, reads, change):
     assert len(reads) == 2
 
 
+def test_a_file_of_the_future_is_read_once_and_again_when_it_changes(file, reads):
+    os.utime(file, (4e9, 4e9))
+    assert digest_of(file) == digest_of(file) == sha256(file)
+    file.write_bytes(b"abd" * 1000)
+    assert digest_of(file) == sha256(file)
+    os.utime(file, (4e9, 4e9 + 1))
+    assert digest_of(file) == sha256(file)
+    assert len(reads) == 3
+
+
 def test_a_damaged_entry_is_as_good_as_none(file, reads):
     digest_of(file)
     (entry,) = (user_cache() / "digests").iterdir()

@@ -108,6 +108,16 @@ def test_a_template_that_is_in_effect_and_rendered_otherwise_is_not_called_anoth
     assert "another template" not in outcome(target)["prompt"].detail
 
 
+def test_a_template_that_tells_the_date_may_differ_by_the_clock():
+    dated = ChatFormat(TRAINING.template + "{{ strftime_now('%Y') }}", TRAINING.special_tokens)
+    target = Target(renders=dated)
+    render = target.render
+    target.render = lambda name, messages, **more: render(name, messages, **more) + "1999"
+    assert "see that this machine's clock is right" in outcome(target, chat_format=dated)["prompt"].detail
+    target.render = render
+    assert outcome(target, chat_format=dated)["prompt"].ok
+
+
 def test_a_leading_bos_may_be_left_to_the_tokenizer():
     bare = ChatFormat(TRAINING.template)
     assert outcome(Target(renders=bare), tokenize=None)["prompt"].ok

@@ -17,14 +17,13 @@ from typing import Any
 import httpx
 
 from ollamaq.errors import ServerError, ServerGone, UsageError
+from ollamaq.ollama import network
 from ollamaq.ollama.access import headers_for, hide
 from ollamaq.ollama.host import UNIX, UNPROXIED
 
 Json = dict[str, Any]
 
 CONNECT_SECONDS = 5.0
-SILENCE_SECONDS = 600.0
-"""A server that loads a big model from a slow disk says nothing for minutes."""
 GREETING_SECONDS = 10.0
 """For a server to tell its version, which it does at once; and for one that was silent for too long before."""
 LONGEST_SECONDS = 6 * 3600.0
@@ -63,7 +62,7 @@ class Connection:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._seconds = _silence() if silence is None else silence
+        self._seconds = network.silence() if silence is None else silence
         base = self.url
         if self.url.startswith(UNIX):
             base, transport = "http://localhost", transport or httpx.HTTPTransport(uds=self.url.removeprefix(UNIX))
@@ -158,11 +157,9 @@ class Connection:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if _cause(error, ssl.SSLError):
-                raise ServerError(
-                    f"{self.url} cannot be trusted: {error}",
-                    next_step="set SSL_CERT_FILE to the certificate of the authority that signed it",
-                ) from error
+            if untrusted := network.cause(error, ssl.SSLError):
+                step = "set SSL_CERT_FILE to the certificate of the authority that signed it"
+                raise network.distrusted(self.url, untrusted, step) from error
             raise ServerGone(
                 f"no Ollama server answers at {self.url}", next_step="start one with `ollama serve`, or set OLLAMA_HOST"
             ) from error
@@ -246,30 +243,13 @@ class Connection:
         return hide(text, self.headers)
 
 
-def _silence() -> float:
-    text = os.environ.get("OLLAMAQ_TIMEOUT", "")
-    try:
-        seconds = float(text or SILENCE_SECONDS)
-        if 0 < seconds < float("inf"):
-            return seconds
-    except ValueError:
-        pass
-    raise UsageError(f"OLLAMAQ_TIMEOUT is {text!r}, which is not a number of seconds", next_step="set it to 600")
-
-
 def _retry_after(response: httpx.Response, pause: float) -> float:
     asked = response.headers.get("retry-after", "")
     return min(float(asked), MAX_PAUSE) if asked.isascii() and asked.isdigit() else pause
 
 
 def _was_refused(error: Exception) -> bool:
-    return isinstance(error, httpx.ConnectError) and bool(_cause(error, ConnectionRefusedError))
-
-
-def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    while error and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
+    return isinstance(error, httpx.ConnectError) and bool(network.cause(error, ConnectionRefusedError))
 
 
 def _start(response: httpx.Response) -> bytes:

@@ -19,13 +19,12 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from ollamaq.errors import ServerError, UsageError
+from ollamaq.ollama import network
 from ollamaq.ollama.host import UNPROXIED
 from ollamaq.registry.auth import Authority
 from ollamaq.registry.reference import Reference
 
 CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 600.0
-"""A registry that checks the digest of a big blob on a slow disk says nothing for minutes."""
 RETRY_SECONDS = (1.0, 3.0, 9.0)
 MAX_WAIT = 60.0
 """The longest ``Retry-After`` that is waited for."""
@@ -75,7 +74,7 @@ class Session:
     """One registry, as seen from one repository of it; used by many threads at once.
 
     Raises:
-        UsageError: the CA file cannot be used.
+        UsageError: the CA file or OLLAMAQ_TIMEOUT cannot be used.
     """
 
     def __init__(
@@ -94,9 +93,10 @@ class Session:
         self.stop = threading.Event()
         scopes = [f"repository:{reference.repository}:{access}", *(f"repository:{name}:pull" for name in others)]
         self._authority = Authority(reference.host, scopes, self._fetch)
+        seconds = network.silence()
         self._http = httpx.Client(
             verify=_trust(ca_file),
-            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             transport=transport,
             mounts=UNPROXIED if transport is None else None,
             headers={"User-Agent": "ollamaq", "Accept-Encoding": "identity"},
@@ -216,11 +216,9 @@ class Session:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise ServerError(f"{self.reference.host} leads to a damaged URL", next_step="ask its operator") from error
         except httpx.ConnectError as error:
-            if "CERTIFICATE" in str(error) or "SSL" in str(error):
-                raise ServerError(
-                    f"{_shown(url)} cannot be trusted: {error}",
-                    next_step="give its CA with --ca-file or SSL_CERT_FILE; --insecure means http",
-                ) from error
+            if untrusted := network.cause(error, ssl.SSLError):
+                step = "give its CA with --ca-file or SSL_CERT_FILE; --insecure means http"
+                raise network.distrusted(_shown(url), untrusted, step) from error
             raise RegistryGone(f"no registry answers at {_shown(url)}", next_step="check host and port") from error
         except httpx.HTTPError as error:
             why = "was silent for too long" if isinstance(error, httpx.TimeoutException) else "broke the connection"

@@ -91,7 +91,22 @@ class Upload:
         self._refusals = 0
 
     def run(self) -> tuple[str, int]:
-        """Send what the registry lacks. How it went, and the bytes sent."""
+        """Send what the registry lacks. How it went, and the bytes sent.
+
+        Raises:
+            RegistryGone: the connection broke each time; what has arrived is not sent again by the next run.
+        """
+        try:
+            return self._run()
+        except RegistryGone as error:
+            if not self.sent:
+                raise
+            raise RegistryGone(
+                f"{self._session.reference.host} was lost in the middle of {self._blob.kind}: {error}",
+                next_step="run it again when the line is sound: it goes on",
+            ) from error
+
+    def _run(self) -> tuple[str, int]:
         pauses, furthest = iter(RETRY_SECONDS), -1
         ask = self.location is not None
         while True:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from ollamaq.errors import OllamaqError, ToolchainError, UsageError
+from ollamaq.errors import OllamaqError, ServerGone, ToolchainError, UsageError
 from ollamaq.ollama import silent
 from ollamaq.ollama.client import Client
 from ollamaq.ollama.host import parse_host
@@ -33,6 +33,7 @@ def open_target(
 
     Raises:
         UsageError: the word is not known and is not an address.
+        ServerError: what answers at the OLLAMA_HOST that is set is not trusted, or refuses.
         ToolchainError: nothing here can run a model.
     """
     if to == "auto":
@@ -114,6 +115,10 @@ def _answers(url: str) -> bool:
     try:
         with Client(url) as client:
             client.version()
+    except ServerGone:
+        return False
     except OllamaqError:
+        if os.environ.get("OLLAMA_HOST"):  # a server that was asked for, and is not trusted or lets nobody in
+            raise
         return False
     return True

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, Verdict, compare
 from ollamaq.chat.conversations import SUITE, Conversation
-from ollamaq.chat.features import CALLS, THINKING, TOOLS, features
+from ollamaq.chat.features import CALLS, DATE, THINKING, TOOLS, features
 from ollamaq.chat.forms import Form, asked, jinja_form, ollama_messages, server_form
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.selection import THINKING as CAN_THINK
@@ -67,6 +67,8 @@ class Prompts:
         told = first.b if first.why else wrong_prompt(first.b, first.a, bos) or first.b
         replaced = self.chat_format.template.strip() not in self.served.text
         more = f"; {self.target.label} uses another template" if replaced else ""
+        if DATE in features(self.trained):
+            more += "; the chat template tells the date: see that this machine's clock is right"
         return f"{first.conversation}: {told}{more}"
 
     @property
