@@ -81,7 +81,7 @@ def main() -> None:
         ollama = parts.ollama() / "bin" / "ollama"
         with (root / "log").open("wb") as log:
             server = subprocess.Popen([ollama, "serve"], env=env, stdout=log, stderr=log)
-        registry = Registry([parts.docker_registry()], root / "registry", unused_port())
+        registry = Registry([parts.docker_registry()], root / "registry", f"127.0.0.1:{unused_port()}")
         name = f"{registry.host}/{NAME}"
         try:
             while subprocess.run([ollama, "list"], env=env, capture_output=True).returncode:
