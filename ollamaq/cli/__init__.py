@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ollamaq.cli.defaults import default_map
 from ollamaq.cli.output import command
 
 MODULES = {
@@ -94,8 +95,6 @@ def ollamaq(
     ] = False,
 ) -> None:
     """Publish a fine-tuned model to Ollama."""
-    from ollamaq.cli.config import default_map
-
     context.default_map = default_map(context)
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
+from ollamaq.cli.defaults import PREFIX
 from ollamaq.cli.modelfile.inputs import Env
 from ollamaq.cli.options import Json
 from ollamaq.cli.output import Output, command, table
@@ -19,7 +19,6 @@ from ollamaq.errors import UsageError
 from ollamaq.schema import Schema
 from ollamaq.team.defaults import Defaults, read_defaults
 
-PREFIX = "OLLAMAQ_"
 VARIABLES = {
     "OLLAMA_HOST": "http://127.0.0.1:11434",
     "OLLAMA_MODELS": "~/.ollama/models",
@@ -100,27 +99,6 @@ def schemas() -> dict[str, Schema]:
     from ollamaq.team.schema import SCHEMAS
 
     return {**SCHEMAS, "smoke": SCHEMA}
-
-
-def default_map(context: typer.Context) -> dict[str, Any]:
-    """What ollamaq.toml says for the options of the command that is run, in the form in which typer takes it."""
-    values, name = read_defaults().values, context.invoked_subcommand
-    if not values or not name:
-        return {}
-    assert isinstance(context.command, TyperGroup)
-    return {name: _mapped(context.command.commands[name], values)}
-
-
-def _mapped(of: Any, values: dict[str, Any]) -> dict[str, Any]:
-    own = {name: values[name] for name, variable in _options(of) if name in values and variable.startswith(PREFIX)}
-    return own | {name: _mapped(inner, values) for name, inner in getattr(of, "commands", {}).items()}
-
-
-def _options(of: Any) -> Iterator[tuple[str, str]]:
-    """Names of a command's options that have an environment variable, with that."""
-    for parameter in of.params:
-        if isinstance(parameter.envvar, str):
-            yield parameter.name, parameter.envvar
 
 
 def _settings(root: Any, defaults: Defaults) -> Iterator[dict[str, Any]]:
