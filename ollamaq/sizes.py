@@ -1,4 +1,4 @@
-"""Amounts of bytes as people write them: ``GB`` counts in thousands, ``GiB`` and ``G`` in 1024, as for Docker."""
+"""Amounts of bytes as people write them: ``GB`` counts in thousands, ``GiB`` and ``G`` in 1024."""
 
 from __future__ import annotations
 

@@ -214,5 +214,5 @@ def test_errors_are_json_for_machines(run):
         *((wrong, None) for wrong in ("", "M", "-1", "1e3", "2 GiBs", "٣GB")),
     ],
 )
-def test_amounts_are_read_as_docker_reads_them(text, count):
+def test_amounts_count_in_thousands_or_in_1024(text, count):
     assert parse_size(text) == count

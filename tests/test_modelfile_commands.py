@@ -219,6 +219,14 @@ def test_a_model_is_compared_by_what_it_says_itself(run, tmp_path, tiny_checkpoi
     assert (result.exit_code, result.stdout) == (1, "-PARAMETER temperature 0.5\n+PARAMETER temperature 1\n")
 
 
+def test_a_side_that_cannot_be_read_is_one_sentence(run, tmp_path):
+    write(tmp_path / "Modelfile", CLEAN)
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    result = run("diff", "Modelfile", "dangling")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: cannot read dangling: No such file or directory\nnext: ")
+
+
 def test_a_gguf_and_its_directory_have_one_chat_template(run, tmp_path, tiny_checkpoint):
     model = tiny_checkpoint()
     gguf = CliRunner().invoke(app, ["convert", str(model), str(tmp_path / "model.gguf")])

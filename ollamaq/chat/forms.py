@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from jinja2 import meta
@@ -21,7 +20,7 @@ from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.modelfile.parser import decode, parse, read_bytes
-from ollamaq.modelfile.source import MAGIC, path_of
+from ollamaq.modelfile.source import is_gguf, path_of
 from ollamaq.tokenizers.spec import TokenizerSpec
 from ollamaq.tokenizers.special import adds_bos, special_tokens
 
@@ -76,8 +75,7 @@ def open_form(source: str, server: str = "") -> Form:
         if chat_format is None:
             raise _without(source, "give a directory with chat_template.jinja")
         return jinja_form(source, chat_format, bos=_begins_with_bos(checkpoint))
-    data = _head(path)
-    if data == MAGIC:
+    if is_gguf(path):
         metadata = join(read_parts(path).values()).metadata
         chat_format = gguf_format(metadata)
         if chat_format is None:
@@ -224,14 +222,6 @@ def server_form(
     carrier: Carrier = carried_to_jinja if native else carried_before if old else carried
     carrier = with_thinking(carrier) if "thinking" in capabilities else carrier
     return replace(form, render=render, carrier=carrier, native=native)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", next_step="see its permissions") from error
 
 
 def _without(source: str, next_step: str) -> UsageError:

@@ -50,6 +50,19 @@ def path_of(argument: str) -> Path | None:
     return None
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a file is one, by its first bytes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", next_step="see its permissions") from error
+
+
 def resolve(value: str, directory: Path) -> From:
     """Look where ``value`` leads to; only the first bytes of a file are read."""
     if "\0" in value:
@@ -60,7 +73,7 @@ def resolve(value: str, directory: Path) -> From:
     try:
         found = tuple(map(Path, sorted(glob.glob(pattern)))) if glob.has_magic(pattern) else ()
         paths = found or ((Path(pattern),) if value and os.path.lexists(pattern) else ())
-        kinds = {kind_of(path) for path in paths}
+        kinds = {_kind(path) for path in paths}
     except (OSError, ValueError):
         return From(value, Kind.MISSING)
     if not paths:
@@ -68,11 +81,10 @@ def resolve(value: str, directory: Path) -> From:
     return From(value, kinds.pop() if len(kinds) == 1 else Kind.OTHER, paths)
 
 
-def kind_of(path: Path) -> Kind:
-    """What lies at a path; of a directory, its weights."""
+def _kind(path: Path) -> Kind:
     if path.is_dir():
         first = next((found for pattern in _WEIGHTS for found in sorted(path.glob(pattern))), None)
-        return kind_of(first) if first and not first.is_dir() else Kind.OTHER
+        return _kind(first) if first and not first.is_dir() else Kind.OTHER
     if path.suffix == ".safetensors":
         return Kind.SAFETENSORS
     if not path.is_file():

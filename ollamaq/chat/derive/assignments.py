@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import nodes as jinja
 
-from ollamaq.chat.derive.adding_up import appended, makes_namespace
+from ollamaq.chat.derive.adding_up import appended, is_read, makes_namespace
 from ollamaq.chat.derive.branches import Branches
 from ollamaq.chat.derive.go import (
     EMPTY,
@@ -172,10 +172,7 @@ class Assignments(Branches):
         for key, statements in changed.items():
             if key in self.mutable or key in self.ignored or key in (self.sink, self.accumulator):
                 continue
-            reads = sum(
-                isinstance(found.node, jinja.Name) and f"{found.node.name}.{found.attr}" == key
-                for found in node.find_all(jinja.Getattr)
-            )
+            reads = sum(is_read(found, key) for found in node.find_all(jinja.Getattr))
             value = self.env.get(key, NOTHING)
             adds = self.kind(value) == "text" and reads == len(statements)
             adds |= key in self.gathering and (value == ListOf(()) or isinstance(value, Gathered))

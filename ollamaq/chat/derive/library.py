@@ -19,29 +19,41 @@ from ollamaq.chat.derive import trimming
 MAX_DEPTH = 9
 """Of indented JSON; what is deeper is an error when it is rendered."""
 
-STRING = """"
+
+def _quoted(quote: str, others: str) -> str:
+    """A text in JSON, byte by byte; ``others`` says what becomes of those that have no escape of their own."""
+    return (
+        quote
+        + """
 {{- range $at := len . }}{{ $byte := index $ $at }}
-  {{- if eq $byte 34 }}\\"{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
-  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f
+  {{- if eq $byte 34 }}\\⟨"⟩{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
+  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f""".replace('⟨"⟩', quote)
+        + others
+        + "\n{{- end }}"
+        + quote
+    )
+
+
+STRING = _quoted(
+    '"',
+    """
   {{- else if lt $byte 32 }}{{ printf "\\\\u%04x" $byte }}
-  {{- else }}{{ slice $ $at (len (printf "%*sx" $at "")) }}{{ end }}
-{{- end }}\""""
-ASCII = """"
-{{- range $at := len . }}{{ $byte := index $ $at }}
-  {{- if eq $byte 34 }}\\"{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
-  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f
+  {{- else }}{{ slice $ $at (len (printf "%*sx" $at "")) }}{{ end }}""",
+)
+ASCII = _quoted(
+    '"',
+    """
   {{- else if or (lt $byte 32) (eq $byte 127) }}{{ printf "\\\\u%04x" $byte }}
   {{- else if lt $byte 128 }}{{ printf "%c" $byte }}
   {{- else if ge $byte 240 }}{{ template "surrogates" (slice $ $at) }}
-  {{- else if ge $byte 192 }}{{ slice (printf "%+q" (printf "%.1s" (slice $ $at))) 1 7 }}{{ end }}
-{{- end }}\""""
-HTML = """&#34;
-{{- range $at := len . }}{{ $byte := index $ $at }}
-  {{- if eq $byte 34 }}\\&#34;{{ else if eq $byte 92 }}\\\\{{ else if eq $byte 10 }}\\n{{ else if eq $byte 13 }}\\r
-  {{- else if eq $byte 9 }}\\t{{ else if eq $byte 8 }}\\b{{ else if eq $byte 12 }}\\f
+  {{- else if ge $byte 192 }}{{ slice (printf "%+q" (printf "%.1s" (slice $ $at))) 1 7 }}{{ end }}""",
+)
+HTML = _quoted(
+    "&#34;",
+    """
   {{- else if lt $byte 32 }}{{ printf "\\\\u%04x" $byte }}
-  {{- else }}{{ html (slice $ $at (len (printf "%*sx" $at ""))) }}{{ end }}
-{{- end }}&#34;"""
+  {{- else }}{{ html (slice $ $at (len (printf "%*sx" $at ""))) }}{{ end }}""",
+)
 SURROGATES = """
 {{- $high := 55232 }}{{ $low := 56192 }}
 {{- range $_ := len (slice (printf "%*s" (index . 0) "") 240) }}

@@ -13,9 +13,8 @@ from ollamaq.cli.output import Output, command
 from ollamaq.modelfile import diff as differ
 from ollamaq.modelfile.parser import read_modelfile
 from ollamaq.modelfile.printable import printed
-from ollamaq.modelfile.source import Kind, kind_of, path_of
+from ollamaq.modelfile.source import is_gguf, path_of
 
-MODELS = (Kind.GGUF, Kind.SAFETENSORS)
 COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 
 Side = Annotated[
@@ -57,7 +56,7 @@ def _side(side: str, server: str) -> tuple[differ.Meaning, bool]:
     path = path_of(side)
     if path is None:
         return _on_server(side, server), False
-    if kind_of(path) in MODELS:
+    if path.is_dir() or is_gguf(path):
         return meaning_of_model(path), False
     return differ.meaning(read_modelfile(path)), True
 

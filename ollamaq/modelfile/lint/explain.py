@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ollamaq.modelfile.lint.rule import Rule
 from ollamaq.modelfile.lint.table import RULES
 
@@ -25,7 +23,7 @@ def explained(rule: Rule) -> str:
     )
 
 
-def pages(rules: Sequence[Rule] = RULES) -> dict[str, str]:
+def pages() -> dict[str, str]:
     """All of ``docs/rules``: names of files and their texts."""
     parts = [
         "# Rules of `ollamaq modelfile lint`\n"
@@ -35,11 +33,11 @@ def pages(rules: Sequence[Rule] = RULES) -> dict[str, str]:
     for prefix, title in GROUPS.items():
         rows = [
             f"| [{rule.id}]({rule.id}.md) | {rule.name} | {_severity(rule)} |\n"
-            for rule in rules
+            for rule in RULES
             if rule.id.startswith(prefix)
         ]
         parts.append("".join((f"## {title}\n| rule | name | severity |\n|---|---|---|\n", *rows)))
-    return {"README.md": "\n".join(parts), **{f"{rule.id}.md": explained(rule) for rule in rules}}
+    return {"README.md": "\n".join(parts), **{f"{rule.id}.md": explained(rule) for rule in RULES}}
 
 
 def _severity(rule: Rule) -> str:
