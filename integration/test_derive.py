@@ -27,16 +27,20 @@ MODELS = (
 )
 
 
+ODD_TOOLS = ("google-gemma-4-31B-it", "google-gemma-4-31B-it-interleaved")
+"""That of these models renders all tools but those whose types are lists, or whose properties are called as keys."""
+
+
 def chat_format(model: str) -> ChatFormat:
     text = (parts.chat_templates() / f"{model}.jinja").read_text()
     return ChatFormat(text, {"bos_token": "<s>", "eos_token": "</s>"})
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS + ODD_TOOLS)
 def test_the_derived_template_prompts_as_the_models_own(model, ollama_package):
     original = chat_format(model)
     derived = derive(original, bos="<s>")
-    assert derived.without == {}
+    assert derived.without.keys() == ({"some tools"} if model in ODD_TOOLS else set())
     proof = prove(jinja_form(model, original), go_form("derived", derived.template), random=60)
     assert proof.counterexample is None
     assert proof.holds

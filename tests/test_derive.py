@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from ollamaq.chat.carried import MERGED, NUMBERS, REORDERED, SORTED, carried
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, compared
 from ollamaq.chat.conversations import (
+    ASKED,
     CLOCK,
     KINDS,
     SEARCH,
@@ -208,6 +209,41 @@ MARKED_UP = """{%- for t in tools or [] -%}
 {%- for m in messages %}{{ m.role + ': ' + m.content + '\n' }}
   {%- if m.role == 'user' %}{{ '<' | safe + (m.content if m.content else '"') }}{% endif -%}
 {%- endfor -%}"""
+DECLARED = """{%- macro given(value) -%}
+  {%- set ns = namespace(first=true) -%}
+  {%- if value is string %}{{ '`' + value + '`' }}
+  {%- elif value is mapping -%}
+    {{- '{' -}}
+    {%- for key, item in value | dictsort -%}
+      {{- ',' if not ns.first }}{% set ns.first = false %}{{ key }}:{{ given(item) -}}
+    {%- endfor -%}
+    {{- '}' -}}
+  {%- else %}{{ value | tojson }}{% endif -%}
+{%- endmacro -%}
+{%- macro declared(properties) -%}
+  {%- set ns = namespace(first=true) -%}
+  {%- for key, value in properties | dictsort -%}
+    {{- ',' if not ns.first }}{% set ns.first = false %}{{ key }}:{{ given(value.type | upper) -}}
+    {%- if value.type | upper == 'OBJECT' and value.properties %}{ {{- declared(value.properties) -}} }{% endif -%}
+    {%- if value['items'] is mapping %} of {{ given(value['items'].type | upper) }}{% endif -%}
+  {%- endfor -%}
+{%- endmacro -%}
+{%- set ns = namespace(before=none) -%}
+{%- if tools or enable_thinking -%}
+  {%- if enable_thinking %}{{ '<think>' }}{% set ns.before = 'think' %}{% endif -%}
+  {%- for t in tools or [] -%}
+    {{- t.function.name }}{ {{- declared(t.function.parameters.properties) -}} }{% set ns.before = 'tool' -%}
+  {%- endfor -%}
+{%- endif -%}
+{%- for m in messages -%}
+  {%- if ns.before %}{{ '(after ' + ns.before + ')' }}{% endif -%}
+  {%- set ns.before = none -%}
+  {{- m.role + (' of ' + m.get('name') if m.role == 'tool' else '') + ': ' + m.content -}}
+  {%- for c in m.tool_calls or [] -%}
+    {{- c.function.name + given(c.function.arguments) }}{% set ns.before = 'call' -%}
+  {%- endfor -%}
+{%- endfor -%}
+{{- '|' + ns.before if ns.before else '' }}{% if add_generation_prompt %}>{% endif %}"""
 WITH_IDS = """{%- for m in messages %}{{ m.role + ': ' + m.content }}
   {%- for c in m.tool_calls or [] -%}
     {%- set out = c.function | tojson %}{{ out[:-1] + ', "id": "' + (c.id or '?') + '"}' }}
@@ -233,6 +269,7 @@ FORMATS = {
     "tools as what is no list": REFUSED_TOOLS,
     "tools with what HTML escapes": MARKED_UP,
     "calls with their ids": WITH_IDS,
+    "tools as declarations, by macros of their own": DECLARED,
     "thinking by another name": THINKS_BY_ANOTHER_NAME,
 }
 
@@ -267,6 +304,19 @@ def test_deriving_twice_gives_the_same_bytes():
 def test_tools_that_go_cannot_say_are_left_out_and_named():
     derived = derive(ChatFormat("{{ messages[0].content }}{% if tools %}{{ tools | map('upper') | list }}{% endif %}"))
     assert derived.without == {"tools": "filter map"}
+    assert go_form("go", derived.template).render(SUITE["no system message"]) == "What is the capital of France?"
+
+
+def test_what_only_llama_cpp_renders_is_rendered_as_it_does():
+    template = derive(ChatFormat(REFUSED_TOOLS)).template
+    said = go_form("go", template).render(SUITE["tools"])
+    assert said.startswith(ASKED["content"] + '\n[{"name": "get_weather", "description": ')
+
+
+def test_a_sum_with_what_is_not_there_refuses_in_both():
+    chat_format = ChatFormat("{{ messages[0].role + none if messages[0].role == 'tool' else messages[0].content }}")
+    derived = derive(chat_format)
+    assert derived.without == {}
     assert go_form("go", derived.template).render(SUITE["no system message"]) == "What is the capital of France?"
 
 

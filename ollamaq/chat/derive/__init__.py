@@ -101,4 +101,7 @@ def _translated(chat_format: ChatFormat, bos: str, without: dict[str, str]) -> t
         f'{{{{- define "{name}" }}}}{text_of(expanded(body))}{{{{ end }}}}\n' for name, body in own.items()
     )
     template = definitions(called - own.keys()) + macros + text_of(expanded(nodes))
-    return tagged(template, chat_format, without), "; ".join(dict.fromkeys(translator.tolerates))
+    try:
+        return tagged(template, chat_format, without), "; ".join(dict.fromkeys(translator.tolerates))
+    except TemplateError as error:
+        raise CannotDerive(f"what became of it is no Go template: {error}") from error

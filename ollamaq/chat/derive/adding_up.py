@@ -68,6 +68,12 @@ def makes_namespace(node: Any) -> TypeGuard[jinja.Call]:
     return isinstance(node, jinja.Call) and isinstance(node.node, jinja.Name) and node.node.name == "namespace"
 
 
+def made_within(node: jinja.Node) -> set[str]:
+    """The namespaces that a macro makes for itself, whatever there is of that name outside of it."""
+    made = (assign.target for assign in node.find_all(jinja.Assign) if makes_namespace(assign.node))
+    return {target.name for target in made if isinstance(target, jinja.Name)}
+
+
 def is_read(node: Any, key: str) -> bool:
     return (
         isinstance(node, jinja.Getattr) and isinstance(node.node, jinja.Name) and f"{node.node.name}.{node.attr}" == key

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import nodes as jinja
 
-from ollamaq.chat.derive.adding_up import appended, is_read, makes_namespace
+from ollamaq.chat.derive.adding_up import appended, is_read, made_within, makes_namespace
 from ollamaq.chat.derive.branches import Branches
 from ollamaq.chat.derive.go import (
     EMPTY,
@@ -33,6 +33,7 @@ from ollamaq.chat.derive.values import (
     Unknown,
     Value,
     choice,
+    leaves,
 )
 
 
@@ -91,6 +92,21 @@ class Assignments(Branches):
         )
         made, self.env = self.env[name], kept
         return made
+
+    def text_or_none(self, key: str, value: Choice) -> Value:
+        """A variable of Go's for one of several texts, or none, which is empty there."""
+        if not all(one in (NONE, NOTHING) or self.kind(one) == "text" for one in leaves(value)):
+            return Unknown(f"{key} has values of several kinds")
+        name = self.declare(key, EMPTY)
+
+        def put(one: Value) -> None:
+            if isinstance(one, Choice):
+                self.branch(one.cond, lambda: put(one.yes), lambda: put(one.no))
+            elif one not in (NONE, NOTHING):
+                self.out.append(self.put(name, self.text(one)))
+
+        put(value)
+        return self.of_kind("maybe", Expr(name))
 
     def change(self, key: str, value: Value) -> None:
         name, kind = self.mutable[key]
@@ -183,8 +199,11 @@ class Assignments(Branches):
         return grown
 
     def assignments(self, node: jinja.Node, macros: set[str]) -> Iterator[jinja.Assign]:
-        """Those in a statement, and in the macros that it calls."""
-        yield from node.find_all(jinja.Assign)
+        """Those in a statement, and in the macros that it calls, but for what is these macros' own."""
+        own = made_within(node)
+        for assign in node.find_all(jinja.Assign):
+            if not (isinstance(node, jinja.Macro) and getattr(assign.target, "name", "") in own):
+                yield assign
         for function in node.find_all(jinja.Call):
             name = function.node.name if isinstance(function.node, jinja.Name) else ""
             macro = self.env.get(name)
@@ -194,7 +213,7 @@ class Assignments(Branches):
     def make_mutable(self, key: str) -> None:
         value = self.env.get(key, NOTHING)
         if isinstance(value, Choice) and self.pure(value) is None:
-            value = Unknown(f"{key} has values of several kinds")
+            value = self.text_or_none(key, value)
         kind, expr = self.kind(value), self.pure(value)
         if value in (NONE, NOTHING):
             if key not in self.learned:

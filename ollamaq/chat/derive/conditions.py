@@ -53,6 +53,7 @@ from ollamaq.chat.derive.values import (
     Truth,
     Undefined,
     Unknown,
+    Uppered,
     Value,
     condition_of,
     truth_value,
@@ -219,6 +220,8 @@ class Conditions(Numbers):
             return self.compared(op, self.lowered(left), right)
         if isinstance(right, Lowered) and isinstance(left, Static):
             return self.compared(op, left, self.lowered(right))
+        if isinstance(left, Uppered) and isinstance(right, Static) and isinstance(right.value, str):
+            return self.compared(op, Lowered(left.of), Static(right.value.swapcase()))
         if op == "in":
             return self.contained(left, right)
         if isinstance(left, Static) and isinstance(right, Static):

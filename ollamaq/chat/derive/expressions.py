@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from jinja2 import nodes as jinja
@@ -56,6 +55,7 @@ from ollamaq.chat.derive.values import (
     Unknown,
     Value,
     choice,
+    either_way,
     mapped,
     truth_value,
 )
@@ -351,13 +351,14 @@ class Expressions(Written):
         return value
 
     def added(self, left: Value, right: Value) -> Value:
-        for value, other, swap in ((left, right, False), (right, left, True)):
+        kinds = self.kind(left), self.kind(right)
+        for value in (left, right):
             if isinstance(value, Unknown):
                 return value
-            if isinstance(value, Choice) and not (self.kind(left) == "text" and self.kind(right) == "text"):
-                sums = [self.added(*((other, side) if swap else (side, other))) for side in (value.yes, value.no)]
-                return choice(value.cond, *sums)
-        kinds = self.kind(left), self.kind(right)
+            if isinstance(value, Choice) and kinds != ("text", "text"):
+                if value is left:
+                    return either_way(value, lambda side: self.added(side, right))
+                return either_way(value, lambda side: self.added(left, side))
         if kinds == ("int", "int"):
             return self.total(self.integer(left), self.integer(right), 1)
         if isinstance(left, ListOf) and isinstance(right, ListOf):
@@ -366,9 +367,9 @@ class Expressions(Written):
             parts = (self.packed(side) if isinstance(side, ListOf) else side for side in (left, right))
             return Pieces(self.text(self.concat(tuple(Str(part.expr) for part in parts if isinstance(part, Pieces)))))
         if "text" in kinds:
-            if NONE in (left, right) or not all(
-                k == "text" or isinstance(v, Json | Static) for k, v in zip(kinds, (left, right), strict=True)
-            ):
+            if NONE in (left, right):
+                raise Raised
+            if not all(k == "text" or isinstance(v, Json | Static) for k, v in zip(kinds, (left, right), strict=True)):
                 return Unknown("a sum of different kinds")
             return self.concat((left, right))
         return Unknown(f"a sum of a {type(left).__name__.lower()} and a {type(right).__name__.lower()}")
@@ -474,8 +475,6 @@ class Expressions(Written):
                     cond = self.truth(value)
                     return cond if isinstance(cond, Unknown) else choice(self.stable_of(cond), value, default)
                 return mapped(value, lambda one: default if one == NOTHING else one)
-            case "list" if isinstance(value, Mapped):
-                return replace(value, listed=True)
             case "list" | "safe":
                 return value
             case "map" if not args and named.keys() == {"attribute"} and isinstance(named["attribute"], Static):

@@ -335,7 +335,7 @@ class _Writer:
     def action(self, inner: str, *, inline: bool = False) -> None:
         if not self.ranges:
             inner = _outside_strings(inner, lambda part: re.sub(r"\$\.(?=[A-Z])", ".", part))
-        if inline or self.text[-1:].isspace():
+        if (inline and self.text[-1:] != "{") or self.text[-1:].isspace():
             self.text += "{{ " + inner + " }}"
         else:
             self.text += "\n" + "  " * self.depth + "{{- " + inner + " }}"

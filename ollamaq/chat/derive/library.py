@@ -115,6 +115,11 @@ FUNCTION = """{{ "{⟨" }}"name": {{ template "json string" .Name }}{{ "‚" }}
 "parameters": {{ template "json parameters" .Parameters }}⟨if true⟩}"""
 TOOL = """{{ "{⟨" }}"type": {{ template "json string" .Type }}{{ "‚" -}}
 "function": {{ template "json function" .Function }}⟨if true⟩}"""
+UPPER = """
+{{- range $at := len . }}{{ $byte := index $ $at }}
+  {{- if and (ge $byte 97) (le $byte 122) }}{{ printf "%c" (len (slice (printf "%*s" $byte "") 32)) }}
+  {{- else }}{{ slice $ $at (len (printf "%*sx" $at "")) }}{{ end }}
+{{- end }}"""
 STR = """
 {{- $type := printf "%T" . }}
 {{- if eq $type "string" }}{{ . }}{{ else }}{{ template "repr" . }}{{ end }}"""
@@ -164,6 +169,7 @@ TEXTS = {
     "ascii json string": ASCII,
     "html json string": HTML,
     "surrogates": SURROGATES,
+    "upper": UPPER,
     "str": STR,
     "repr": REPR,
     "repr string": REPR_STRING,

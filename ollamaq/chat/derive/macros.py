@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 from jinja2 import nodes as jinja
 
-from ollamaq.chat.derive.go import (
-    Expr,
-    Template,
-)
+from ollamaq.chat.derive.adding_up import made_within
+from ollamaq.chat.derive.go import Expr, Template
 from ollamaq.chat.derive.loops import Loops
 from ollamaq.chat.derive.values import (
     NOTHING,
@@ -37,14 +35,17 @@ class Macros(Loops):
         }
         if macro.depth[0]:
             return self.defined_once(macro, values)
-        kept = self.env
-        self.env = kept | values
+        own = {key for key in self.env if key.partition(".")[0] in made_within(node)}
+        kept, mutable = self.env, {key: entry for key, entry in self.mutable.items() if key in own}
+        self.env = {key: value for key, value in kept.items() if key not in own} | values
         macro.depth[0] += 1
         try:
             return self.rope(lambda: self.block(node.body))
         finally:
             macro.depth[0] -= 1
-            self.env = {**kept, **{key: value for key, value in self.env.items() if "." in key and key in kept}}
+            changed = {key: value for key, value in self.env.items() if "." in key and key in kept.keys() - own}
+            self.env = {**kept, **changed}
+            self.mutable |= mutable
 
     def defined_once(self, macro: Macro, values: dict[str, Value]) -> Value:
         """A macro that calls itself, as a template that does: of one argument, as that is all that Go hands on."""

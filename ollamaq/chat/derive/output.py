@@ -33,6 +33,7 @@ from ollamaq.chat.derive.values import (
     Truth,
     Undefined,
     Unknown,
+    Uppered,
     Value,
 )
 
@@ -68,6 +69,10 @@ class Output(Expressions):
                 self.branch(value.cond, lambda: self.write(value.yes), lambda: self.write(value.no))
             case Json():
                 self.out.append(Template("str", value.expr))
+            case Uppered(of=Rope(nodes=[Template(name="str", expr=expr)])):
+                self.out.append(Template("upper", expr))
+            case Uppered():
+                self.out.append(Template("upper", self.text(value.of)))
             case Record() | Listing():
                 self.write(self.string_of(value))
             case Unknown():

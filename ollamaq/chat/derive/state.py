@@ -40,6 +40,7 @@ from ollamaq.chat.derive.values import (
     Told,
     Truth,
     Undefined,
+    Uppered,
     Value,
     condition_of,
 )
@@ -240,7 +241,7 @@ class State:
         match value:
             case Static(value=bool()) | Truth():
                 return "truth"
-            case Static(value=str()) | Str() | Concat() | Rope():
+            case Static(value=str()) | Str() | Concat() | Rope() | Uppered():
                 return "text"
             case Static(value=int()) | Int():
                 return "int"
@@ -303,6 +304,8 @@ class State:
                 return read_names(value.nodes) - inner
             case Told():
                 return self.names_of(value.last)
+            case Uppered():
+                return self.names_of(value.of)
         return set()
 
 

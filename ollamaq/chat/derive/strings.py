@@ -47,6 +47,7 @@ from ollamaq.chat.derive.values import (
     Str,
     Truth,
     Unknown,
+    Uppered,
     Value,
     mapped,
     truth_value,
@@ -142,6 +143,8 @@ class Strings(State):
                 self.out = kept
                 self.out.append(If(value.cond, *results))
                 return Expr(name)
+            case Uppered():
+                return self.text(self.uppered(value))
             case Unknown():
                 raise CannotDerive(value.why)
         raise CannotDerive(f"the text of a {type(value).__name__.lower()}")
@@ -189,7 +192,7 @@ class Strings(State):
                     flat.append(Rope([Template("str", piece.expr)]))
                 elif isinstance(piece, Int):
                     flat.append(Str(self.sum_of(piece)))
-                elif isinstance(piece, Str | Rope | Choice):
+                elif isinstance(piece, Str | Rope | Choice | Uppered):
                     flat.append(piece)
                 else:
                     return Unknown(f"the text of a {type(piece).__name__.lower()}")
@@ -213,6 +216,8 @@ class Strings(State):
             return self.constant(of.value, name, given)
         if name in ("lower", "casefold"):
             return of if isinstance(of, Str) and of.expr.text.endswith(".Role") else Lowered(of)
+        if name == "upper":
+            return Uppered(of)
         if name in ("strip", "lstrip", "rstrip"):
             return self.stripped(of, name != "rstrip", name != "lstrip", given[0] if given else None)
         if name in ("startswith", "endswith"):
@@ -298,24 +303,32 @@ class Strings(State):
 
     def lowered(self, of: Lowered) -> Value:
         """A text with the letters of ASCII made small."""
-        expr = self.text(of.of)
+        return self.recased("lower", of.of, "AZ", lambda byte: call("printf", string("%*s" + " " * 32), byte, EMPTY))
+
+    def uppered(self, of: Uppered) -> Value:
+        """A text with the letters of ASCII made capitals."""
+        less = lambda byte: call("slice", call("printf", string("%*s"), byte, EMPTY), number(32))  # noqa: E731
+        return self.recased("upper", of.of, "az", less)
+
+    def recased(self, word: str, of: Value, letters: str, as_long: Callable[[Expr], Expr]) -> Value:
+        """A text with letters from one to another in the other case; ``as_long`` makes a text of so many bytes."""
+        expr = self.text(of)
 
         def make() -> Value:
             subject = self.variable_of(expr, "text")
-            name, done = self.declare("lower", EMPTY), self.declare("done", number(0))
+            name, done = self.declare(word, EMPTY), self.declare("done", number(0))
             at, byte = self.fresh("at"), self.fresh("byte")
-            small = call(
-                "printf", string("%c"), call("len", call("printf", string("%*s" + " " * 32), Expr(byte), EMPTY))
-            )
+            other = call("printf", string("%c"), call("len", as_long(Expr(byte))))
             past = call("len", call("printf", string("%*sx"), Expr(at), EMPTY))
             kept = call("slice", subject, Expr(done), Expr(at))
-            body: Nodes = [self.put(name, call("print", Expr(name), kept, small)), self.put(done, past)]
-            capital = both(call("ge", Expr(byte), number(65)), call("le", Expr(byte), number(90)))
-            loop: Nodes = [Declare(byte, call("index", subject, Expr(at))), If(capital, body)]
+            body: Nodes = [self.put(name, call("print", Expr(name), kept, other)), self.put(done, past)]
+            first, last = (number(ord(letter)) for letter in letters)
+            meant = both(call("ge", Expr(byte), first), call("le", Expr(byte), last))
+            loop: Nodes = [Declare(byte, call("index", subject, Expr(at))), If(meant, body)]
             self.out.append(Range(at, "", call("len", subject), loop))
             return Str(call("print", Expr(name), call("slice", subject, Expr(done))))
 
-        return self.remembered("lower", expr, make)
+        return self.remembered(word, expr, make)
 
     def search(self, subject: Expr, part: str, found: Callable[[Expr, Expr], Nodes]) -> Node:
         """A loop that does something where the text has a part."""

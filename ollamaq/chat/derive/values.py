@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,11 +123,13 @@ class Filtered(Value):
 
 @dataclass(frozen=True)
 class Mapped(Value):
-    """An attribute of each element, as Jinja's ``map`` has it: no list unless it is made one."""
+    """An attribute of each element, as Jinja's ``map`` has it.
+
+    In training that can be gone through only once, and is no JSON unless it is made a list; to llama.cpp it is one.
+    """
 
     base: Listing
     name: str
-    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,13 @@ class Pieces(Value):
 @dataclass(frozen=True)
 class Lowered(Value):
     """A text in small letters, for comparisons: beyond ASCII, Go's templates have none."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
+class Uppered(Value):
+    """A text in capitals, as far as it is ASCII."""
 
     of: Value
 
@@ -268,11 +277,25 @@ def mapped(value: Value, change: Callable[[Value], Value]) -> Value:
     """A change of each of the values that it may be; of those that it is no error for, if there are any."""
     if not isinstance(value, Choice):
         return change(value)
+    return either_way(value, lambda one: mapped(one, change))
+
+
+def either_way(value: Choice, change: Callable[[Value], Value]) -> Value:
+    """A change of both values, or of the one that it is no error for."""
     try:
-        yes = mapped(value.yes, change)
+        yes = change(value.yes)
     except Raised:
-        return mapped(value.no, change)
+        return change(value.no)
     try:
-        return choice(value.cond, yes, mapped(value.no, change))
+        return choice(value.cond, yes, change(value.no))
     except Raised:
         return yes
+
+
+def leaves(value: Value) -> Iterator[Value]:
+    """The values that it may be."""
+    if isinstance(value, Choice):
+        yield from leaves(value.yes)
+        yield from leaves(value.no)
+    else:
+        yield value

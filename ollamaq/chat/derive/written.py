@@ -152,9 +152,7 @@ class Written(Conditions):
                 return Rope([Template(f"json properties{suffix}", value.expr)])
             case Listing(kind="tool" | "string" | "json"):
                 return self.json_list(value.expr, lambda one: element(value.kind, one), width, depth)
-            case Mapped(base, name, listed):
-                if not listed:
-                    raise Raised  # what can be gone through only once is no JSON
+            case Mapped(base, name):
                 return self.json_list(
                     base.expr, lambda one: self.attribute(element(base.kind, one), name), width, depth
                 )
