@@ -23,7 +23,8 @@ llama.cpp's sources carry (b11434), each rendered as transformers does it, and c
   conversations;
 - the **chat template on a server**: a tiny model that carries it, on Ollama 0.34.2, where llama.cpp's Jinja engine
   renders it, over the suite, by `_debug_render_only`;
-- the **TEMPLATE on a server**, over the suite, if the server takes it.
+- the **TEMPLATE on a server**, over the suite, if the server takes it;
+- the nearest **RENDERER**, over the suite, of all that Ollama 0.34.2 has.
 
 A cell is *equal of those that should be*. Left out of both are conversations that the chat template refuses, and those
 that Ollama's API does not carry to any template: for a TEMPLATE merged messages and the order of arguments, for a chat
@@ -37,6 +38,10 @@ are those on which the translation was worked out (`docs/templates-tuned.txt`); 
 there were 23 of these, 18 were equal on text and 13 on all; most of those that were not have been opened since, so that
 the unseen ones below are the easier ones.
 
+"""
+CALLS = """*Calls found by* is what finds the calls of tools in answers on a server that renders the TEMPLATE: the
+TEMPLATE's own tags (or the template has no calls), a PARSER of Ollama's that `publish` names beside it, or nothing.
+Those of PARSERs are held to Ollama's own package in `integration/test_answers.py`.
 """
 
 
@@ -120,6 +125,29 @@ def on_server(row: dict[str, Any]) -> str:
     return cell("; ".join(told))
 
 
+def by_renderer(measured: dict[str, Any]) -> list[str]:
+    """The nearest renderers, of templates of which they prompt half of the suite or more as in training."""
+    rows = {name: row["renderer"] for name, row in measured.items()}
+    differing = {name: sum(found[kind][DIFFERS] for kind in KINDS) for name, found in rows.items()}
+    suite = max(sum(sum(found[kind]) for kind in KINDS) for found in rows.values())
+    equal = [name for name, n in differing.items() if not n and any(rows[name][kind][EQUAL] for kind in KINDS)]
+    lines = [
+        f"Ollama's own renderers prompt all conversations of {len(equal)} of {len(rows)} templates as in training, so"
+        " that one is tried only where Ollama attaches it anyway. These are the nearest, where at most half of the"
+        f" {suite} conversations differ:",
+        "",
+        "| template | RENDERER | text | tools | thinking | first difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in rows.items():
+        if differing[name] <= suite // 2 and any(found[kind][EQUAL] for kind in KINDS):
+            told, jinja, rendered = found.get("first", ("", "", ""))
+            first = f"{told}: {code(rendered)} for {code(jinja)}" if told else ""
+            counts = " | ".join(sums(found, kind) for kind in KINDS)
+            lines.append(f"| {name} | {found['name']} | {counts} | {cell(first)} |")
+    return lines
+
+
 def code(text: str) -> str:
     return "`" + json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'") + "`"
 
@@ -130,10 +158,10 @@ def cell(text: str) -> str:
 
 def page() -> str:
     measured: dict[str, Any] = json.loads((DOCS / "templates.json").read_text())
-    lines = [*figures(measured), "", "## In Go", "| template | text | tools | thinking | why not all |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [*figures(measured), "", "## In Go", CALLS]
+    lines += ["| template | text | tools | thinking | calls found by | why not all |", "|---|---|---|---|---|---|"]
     for name, row in measured.items():
-        cells = [name, *(sums(row["go"], kind) for kind in KINDS), reasons(row)]
+        cells = [name, *(sums(row["go"], kind) for kind in KINDS), row["go"].get("calls") or "nothing", reasons(row)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## On Ollama 0.34.2"]
     lines += ["| template | form | text | tools | thinking | first difference |", "|---|---|---|---|---|---|"]
@@ -143,6 +171,7 @@ def page() -> str:
         )
         if in_effect(row):
             lines.append(f"| | TEMPLATE | {' | '.join(sums(row['template'], kind) for kind in KINDS)} | |")
+    lines += ["", "## By a RENDERER", *by_renderer(measured)]
     return HEAD + "\n".join(lines) + "\n"
 
 

@@ -22,6 +22,7 @@ from ollamaq.gguf.model import Model, Value
 from ollamaq.gguf.writer import write
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
+from ollamaq.modelfile.shown import in_effect
 from ollamaq.ollama.client import Client
 
 CONTEXT = 1 << 15
@@ -72,7 +73,7 @@ def form(client: Client, name: str) -> Form:
     shown = client.show(name)
     return server_form(
         name,
-        shown["template"],
+        in_effect(shown),
         shown["capabilities"],
         lambda conversation: client.render(name, ollama_messages(conversation), **asked(conversation)),
     )

@@ -18,14 +18,23 @@ CHAIN = ("\u010a", "Paris", ".", "<|im_end|>")
 """The prompt ends with a line feed, which byte-level BPE writes as the first of these."""
 
 
-def write_talker(directory: Path, *, comment: str = "", template: str = "", context: int = 2048) -> Path:
+def write_talker(
+    directory: Path, *, comment: str = "", template: str = "", context: int = 2048, says: str = ""
+) -> Path:
     """Write the model as a Hugging Face directory. A ``comment`` in its chat template makes it another model.
 
-    Whatever a ``template`` of another model ends a prompt with, it answers the same.
+    Whatever a ``template`` of another model ends a prompt with, it answers the same; that is one token with the text
+    ``says``, if there is one.
     """
     tiny = _tests("conftest")
     tokens = tiny.tokenizer_json()
     vocabulary = tokens["model"]["vocab"]
+    chain = CHAIN
+    if says:
+        chain = (CHAIN[0], says, CHAIN[-1])
+        added = tokens["added_tokens"]
+        added.append({**added[0], "id": len(vocabulary), "content": says, "special": False})
+        vocabulary = vocabulary | {says: len(vocabulary)}
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -61,8 +70,8 @@ def write_talker(directory: Path, *, comment: str = "", template: str = "", cont
         if name == "model.embed_tokens.weight":
             np.fill_diagonal(values, 1)
         if name == "lm_head.weight":
-            values[vocabulary[CHAIN[1]]] = 0.5  # what follows any other token
-            for before, after in itertools.pairwise(CHAIN):
+            values[vocabulary[chain[1]]] = 0.5  # what follows any other token
+            for before, after in itertools.pairwise(chain):
                 values[vocabulary[after], vocabulary[before]] = 1
         tensors[name] = ("F16", shape, tiny.encode(values, "F16"))
     tiny.save_safetensors(directory / "model.safetensors", tensors)

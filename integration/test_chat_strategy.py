@@ -16,10 +16,12 @@ from ollamaq.ollama.client import Client
 NUM_CTX = 32768
 """Tokens, of which the talker's vocabulary needs many; what does not fit, a server leaves out."""
 FAMILIES = {
+    "GLM-4.7-Flash": DERIVED,
     "HuggingFaceTB-SmolLM3-3B": NATIVE,
     "Qwen-Qwen2.5-7B-Instruct": NATIVE,
     "Qwen-Qwen3-0.6B": NATIVE,
     "google-gemma-2-2b-it": NATIVE,
+    "google-gemma-4-31B-it": DERIVED,
     "ibm-granite-granite-4.0": NATIVE,
     "meta-llama-Llama-3.1-8B-Instruct": DERIVED,
     "microsoft-Phi-3.5-mini-instruct": NATIVE,
@@ -27,12 +29,20 @@ FAMILIES = {
     "unsloth-mistral-Devstral-Small-2507": NATIVE,
 }
 """And what becomes of each. llama.cpp has Llama 3.1 know the date, which stays the same in training."""
-CAPABILITIES = {"Qwen-Qwen2.5-7B-Instruct": {"tools"}, "Qwen-Qwen3-0.6B": {"tools", "thinking"}}
+THINKS = {"GLM-4.7-Flash": "</think>Paris.", "google-gemma-4-31B-it": "<|channel>thought\n<channel|>Paris."}
+"""What is said by those whose PARSER takes what comes first for a thought."""
+PARSERS = {"GLM-4.7-Flash": "glm-4.7", "google-gemma-4-31B-it": "gemma4"}
+CAPABILITIES = {
+    **{family: {"tools", "thinking"} for family in PARSERS},
+    "Qwen-Qwen2.5-7B-Instruct": {"tools"},
+    "Qwen-Qwen3-0.6B": {"tools", "thinking"},
+}
 
 
 def talker(place: Path, family: str, comment: str = "") -> Path:
     template = (parts.chat_templates() / f"{family}.jinja").read_text()
-    return write_talker(place / family, template=template, context=NUM_CTX, comment=comment)
+    says = THINKS.get(family, "")
+    return write_talker(place / family, template=template, context=NUM_CTX, comment=comment, says=says)
 
 
 def release_of(place: Path) -> dict:
@@ -59,6 +69,7 @@ def test_a_family_is_prompted_as_in_training(family, ollama_server, tmp_path):
     )
     told = release_of(tmp_path)["template"]
     assert (told["strategy"], told["equal_to_training"]) == (FAMILIES[family], True)
+    assert told.get("parser") == PARSERS.get(family)
     with Client(ollama_server) as client:
         assert CAPABILITIES.get(family, set()) <= set(client.show(release.name)["capabilities"])
 

@@ -14,7 +14,7 @@ from typing import Any
 from ollamaq.errors import OllamaqError, UsageError
 from ollamaq.servers import Target
 from ollamaq.sizes import parse_size
-from ollamaq.smoke import Case, CheckResult
+from ollamaq.smoke import DIFFERING, Case, CheckResult
 from ollamaq.smoke.answers import CannotCheck
 from ollamaq.smoke.cases import OPTIONS
 from ollamaq.smoke.measure import measure_speed
@@ -25,6 +25,7 @@ _WRONG: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_size": (lambda value: parse_size(value) is None, "an amount such as 2GB"),
     "pass_rate": (lambda value: not 0 <= value <= 1, "a share from 0 to 1"),
     "max_slowdown": (lambda value: value <= 0, "a number of times, such as 1.2"),
+    "max_differing_prompts": (lambda value: value < 0, "how many conversations, such as 12"),
 }
 QUESTION = Case("speed", messages=({"role": "user", "content": "Tell me a short story."},), options=OPTIONS)
 
@@ -39,6 +40,7 @@ class Gate:
     max_size: str | None = None
     max_bits_per_weight: float | None = None
     max_slowdown: float | None = None
+    max_differing_prompts: int = 0
 
     def judged(
         self,
@@ -77,11 +79,17 @@ class Gate:
         return [*checks, *wanted]
 
     def _tolerated(self, checks: Sequence[CheckResult]) -> list[CheckResult]:
-        """With the failures of a suite's own cases forgiven, if enough of them pass."""
+        """With failures forgiven: of a suite's own cases, if enough of them pass, and of prompts, if few differ."""
+        checks = [
+            dataclasses.replace(check, tolerated=True)
+            if check.ok is False and 0 < check.measured.get(DIFFERING, 0) <= self.max_differing_prompts
+            else check
+            for check in checks
+        ]
         cases = [check for check in checks if check.case is not None and check.ok is not None]
         failed = [check for check in cases if check.ok is False and check.name not in self.required]
         if not failed or len(cases) - len(failed) < self.pass_rate * len(cases):
-            return list(checks)
+            return checks
         return [dataclasses.replace(check, tolerated=True) if check in failed else check for check in checks]
 
     def _required(self, name: str, checks: Sequence[CheckResult]) -> CheckResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,21 @@ from ollamaq.chat.choose import CHAT_TEMPLATE
 from ollamaq.chat.forms import gguf_format, jinja_form
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.strategy import Strategy, strategies, version_of
+from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.versions import Version
 from ollamaq.servers.target import Target
-from ollamaq.smoke import CheckResult
+from ollamaq.smoke import DIFFERING, CheckResult
 from ollamaq.source import Source
 from ollamaq.tokenizers.special import adds_bos
 
 DECISIVE = ("prompt", "capabilities")
 """The checks that another template may pass."""
+WORST = 1000.0
+"""What a decisive check that no prompts were counted in is worth, in prompts."""
 
 
 class Prompting:
-    """The strategy in force, and those that were passed over with the reason.
+    """The strategy in force, and those that were tried before it.
 
     Raises:
         ModelRefused: the server renders no Jinja, and no TEMPLATE could be proved.
@@ -35,34 +39,50 @@ class Prompting:
             if self.trained
             else None
         )
+        self._renders_go = all(target.engine == "Ollama" for target in targets)
         self._candidates: Iterator[Strategy] = strategies(
             form,
             _oldest(targets, ollama),
             known=opened.chat_format,
-            architecture=str(architecture.value) if architecture else "",
+            architecture=str(architecture.value) if architecture and self._renders_go else "",
+            tried=bool(targets),
         )
-        self._renders_go = all(target.engine == "Ollama" for target in targets)
         self.chosen = next(self._candidates)
-        self.passed_over: list[tuple[Strategy, str]] = []
+        self._failed: list[tuple[Strategy, float, str]] = []
+        self._decided = False
 
-    def another(self, checks: Sequence[CheckResult]) -> bool:
-        """Whether there is another one to try, after checks that failed by what a template is to blame for."""
-        wrong = next((check for check in checks if check.ok is False and _kind(check) in DECISIVE), None)
-        better = next(self._candidates, None) if wrong and self._renders_go else None
-        if not wrong or not better:
+    def applied(self, modelfile: Modelfile) -> Modelfile:
+        """With what the strategy brings, unless it says itself how conversations are rendered."""
+        if _renders(modelfile):
+            return modelfile
+        chosen = self.chosen
+        return replace(modelfile, template=chosen.template, renderer=chosen.renderer, parser=chosen.parser)
+
+    def another(self, modelfile: Modelfile, checks: Sequence[CheckResult]) -> bool:
+        """Whether there is another one to try, after checks that failed by what a template is to blame for.
+
+        Where none passes, the one with the fewest other prompts is tried once more: a gate may let it pass.
+        """
+        wrong = [check for check in checks if check.ok is False and _kind(check) in DECISIVE]
+        if not wrong or not self._renders_go or self._decided or _renders(modelfile):
             return False
-        self.passed_over.append((self.chosen, wrong.detail))
-        self.chosen = better
-        return True
+        differing = sum(check.measured.get(DIFFERING, WORST) for check in wrong)
+        self._failed.append((self.chosen, differing, wrong[0].detail))
+        better = next(self._candidates, None)
+        self._decided = better is None
+        last, self.chosen = self.chosen, better or min(self._failed, key=lambda failed: failed[1])[0]
+        return self.chosen is not last
 
     def facts(self, checks: Sequence[CheckResult]) -> dict[str, Any]:
         """For ``release.json``."""
         prompt = next((check for check in checks if _kind(check) == "prompt"), None)
+        chosen = self.chosen
+        brought = {"renderer": chosen.renderer, "parser": chosen.parser, "without": chosen.without}
         return {
-            "strategy": self.chosen.name,
-            "reason": self.chosen.reason,
-            **({"without": self.chosen.without} if self.chosen.without else {}),
-            "passed_over": [{"strategy": passed.name, "because": why} for passed, why in self.passed_over],
+            "strategy": chosen.name,
+            "reason": chosen.reason,
+            **{key: value for key, value in brought.items() if value},
+            "passed_over": [_told(failed, why) for failed, _, why in self._failed if failed is not chosen],
             "equal_to_training": prompt.ok if prompt else None,
             "verdict": prompt.detail if prompt else "not tested",
         }
@@ -79,6 +99,16 @@ def _oldest(targets: Sequence[Target], ollama: Sequence[str]) -> Version | None:
     """The version that can do the least of those that are known."""
     told = [*ollama, *(target.version for target in targets if target.engine == "Ollama")]
     return min((version for text in told if (version := version_of(text))), default=None)
+
+
+def _renders(modelfile: Modelfile) -> bool:
+    """Whether it says itself how conversations are rendered."""
+    return bool(modelfile.template or modelfile.renderer or modelfile.parser)
+
+
+def _told(strategy: Strategy, why: str) -> dict[str, str]:
+    renderer = {"renderer": strategy.renderer} if strategy.renderer else {}
+    return {"strategy": strategy.name, **renderer, "because": why}
 
 
 def _kind(check: CheckResult) -> str:

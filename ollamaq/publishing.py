@@ -268,9 +268,13 @@ def publish(
         for item in planned:
             started, told = time.monotonic(), _of(item.mix, progress)
             modelfile = prepared.modelfiles[item.name]
-            first = replace(modelfile, template=modelfile.template or prompting.chosen.template)
             built = package.build(
-                item.directory, item.plan, first, projector=opened.projector, threads=threads, progress=told
+                item.directory,
+                item.plan,
+                prompting.applied(modelfile),
+                projector=opened.projector,
+                threads=threads,
+                progress=told,
             )
             release = Release(
                 item.name, item.mix, item.directory, opened.n_bytes, built.size, item.plan.bits_per_weight
@@ -279,8 +283,7 @@ def publish(
                 release = replace(release, checks=tuple(trial.of_package(item, built)))
             untested, undecided = release, bool(stages)
             while undecided:
-                template = modelfile.template or prompting.chosen.template
-                built = package.with_modelfile(built, replace(modelfile, template=template))
+                built = package.with_modelfile(built, prompting.applied(modelfile))
                 trained = prompted(prompting.trained, modelfile)
                 release = untested
                 for stage in stages:
@@ -288,7 +291,7 @@ def publish(
                     seen = apart(checks, stage.target) if len(stages) > 1 else checks
                     release = release.tested(stage.target, sent, seen)
                     untested = replace(untested, sent=release.sent)
-                undecided = prompting.another(release.checks)
+                undecided = prompting.another(modelfile, release.checks)
             release = replace(release, template=prompting.facts(release.checks))
             facts = _facts(item, inputs, _origins(modelfile, prepared.parameters, preset), release, targets)
             package.write_release(built, item.plan, **opened.told, **facts)

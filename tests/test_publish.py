@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import ollamaq
 from ollamaq import publishing
+from ollamaq.chat import strategy
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.forms import go_form, jinja_form
 from ollamaq.chat.gotemplate import GoTemplate
@@ -301,6 +302,53 @@ def test_a_server_that_renders_the_chat_template_otherwise_gets_a_proved_templat
     assert told["strategy"] == "derived TEMPLATE"
     assert [passed["strategy"] for passed in told["passed_over"]] == ["chat template"]
     assert "no system message: differs at character" in told["passed_over"][0]["because"]
+
+
+class Attaching(Rendering):
+    """A server that attaches a RENDERER to everything: "near" has one conversation wrong, all others have them all."""
+
+    def create(self, name, gguf, sha256, modelfile, progress, projector=None):
+        self.tried.append(modelfile.renderer or "its own")
+        return Memory.create(self, name, gguf, sha256, modelfile, progress, projector)
+
+    def template(self, name):
+        return f"RENDERER {self.tried[-1]}"
+
+    def capabilities(self, name):
+        return ()
+
+    def render(self, name, messages, tools=None, think=None):
+        wrong = self.tried[-1] != "near" or (messages[-1]["role"] == "assistant" and len(messages) == 2)
+        return jinja_form("", self.native).render(Conversation(messages, tools, think)) + "!" * wrong
+
+
+@pytest.fixture
+def attaching(checkpoint, monkeypatch):
+    memory = Attaching(ChatFormat.of(open_checkpoint(checkpoint)), "0.34.2")
+    monkeypatch.setattr(publishing, "open_targets", lambda to, **options: [memory])
+    monkeypatch.setattr(publishing, "tokenizer_of", lambda path: None)
+    monkeypatch.setitem(strategy.ATTACHED, "llama", (("far", "p"), ("near", "p"), ("other", "p")))
+    return memory
+
+
+def test_where_every_renderer_differs_none_is_published_and_the_nearest_is_told(checkpoint, attaching, tmp_path):
+    with pytest.raises(publishing.PublishFailed, match="prompt"):
+        ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out")
+    assert attaching.tried == ["far", "near", "other", "its own", "near"]
+    assert not attaching.models
+    told = strategy_of(tmp_path / "out")
+    assert (told["strategy"], told["renderer"], told["equal_to_training"]) == ("RENDERER", "near", False)
+    assert "1 of 48 conversations differ by RENDERER near, which Ollama attaches" in told["verdict"]
+    assert [passed.get("renderer") for passed in told["passed_over"]] == ["far", "other", None]
+    assert "RENDERER near\nPARSER p\n" in (tmp_path / "out" / "Modelfile").read_text()
+
+
+def test_a_gate_lets_so_many_prompts_differ(checkpoint, attaching, tmp_path):
+    gate = Gate("ollamaq.toml", max_differing_prompts=1)
+    (release,) = ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out", gate=gate)
+    (prompt,) = [check for check in release.checks if check.name == "prompt"]
+    assert (prompt.ok, prompt.tolerated, release.passed) == (False, True, True)
+    assert list(attaching.models) == ["bot:q8_0"]
 
 
 def test_an_engine_that_knows_no_templates_in_go_is_given_none(checkpoint, rendering, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ollamaq.chat.answers import UNREAD
 from ollamaq.chat.compare import ASCII, EQUAL, GOES_ON, LIMIT, OWN_WAY, compared
 from ollamaq.chat.conversations import SUITE, Conversation, assistant, user
 from ollamaq.chat.derive import derive
@@ -24,6 +25,15 @@ TOOLS = (
     "{% if m.role == 'tool' %}{{ '[result]' }}{% endif %}"
     "{% for c in m.tool_calls or [] %}"
     "{{ '<tool_call>{\"name\": \"' + c.function.name + '\", \"arguments\": ' + c.function.arguments | tojson + '}' }}"
+    "{% endfor %}{% endfor %}{{ '[assistant]' }}"
+)
+BY_ARGUMENT = (
+    "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}"
+    "{% for m in messages %}{{ '[' + m.role + ']' + m.content }}{% for c in m.tool_calls or [] %}"
+    "{{ '<tool_call>\\n<function=' + c.function.name + '>\\n' }}"
+    "{% for key, value in c.function.arguments.items() %}"
+    "{{ '<parameter=' + key + '>\\n' }}{{ value if value is string else value | tojson }}{{ '\\n</parameter>\\n' }}"
+    "{% endfor %}{{ '</function>\\n</tool_call>' }}"
     "{% endfor %}{% endfor %}{{ '[assistant]' }}"
 )
 THINKING = CHATML + "{% if enable_thinking is defined and not enable_thinking %}{{ '<think></think>' }}{% endif %}"
@@ -56,9 +66,26 @@ def test_a_server_before_jinja_is_given_a_proved_template_or_nothing():
     assert (strategy.name, strategy.template) == (KNOWN, find_format("chatml").go)
 
 
-def test_what_a_server_attaches_by_itself_is_told():
-    (strategy,) = strategies(form(CHATML), None, architecture="gemma4")
-    assert (strategy.name, strategy.template) == (RENDERER, None)
+def test_where_a_server_attaches_a_renderer_those_of_the_architecture_are_tried_and_its_own_choice_last():
+    found = list(strategies(form(CHATML), None, architecture="gemma4"))
+    assert {strategy.name for strategy in found} == {RENDERER}
+    assert [strategy.template for strategy in found] == [None] * 5
+    assert (found[0].renderer, found[0].parser) == ("gemma4-large", "gemma4")
+    assert ("gemma4-small", "gemma4-no-thinking") in [(strategy.renderer, strategy.parser) for strategy in found]
+    assert (found[-1].renderer, found[-1].parser) == (None, None)
+    thinking = strategies(form(THINKING), None, architecture="gemma4")
+    assert [strategy.parser for strategy in thinking] == ["gemma4", "gemma4", None]
+    (untried,) = strategies(form(CHATML), None, architecture="gemma4", tried=False)
+    assert untried == found[-1]
+
+
+def test_a_derived_template_names_the_parser_that_finds_its_calls():
+    _, derived = strategies(form(BY_ARGUMENT), None)
+    assert (derived.name, derived.parser) == (DERIVED, "qwen3-coder")
+    _, derived = strategies(form(TOOLS), None)
+    assert (derived.parser, UNREAD in derived.reason) == (None, False)
+    _, derived = strategies(form(BY_ARGUMENT.replace("<function", "<f")), None)
+    assert (derived.parser, UNREAD in derived.reason) == (None, True)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What is left of a conversation once Ollama's API has carried it to a template.
 
-To a Go TEMPLATE (``template.go``, ``api/types.go``), or to the GGUF's own chat template, by way of llama.cpp
-(``llm/llama_server.go``). A prompt that differs only because of that is Ollama's limit, whatever the template.
+To a Go TEMPLATE (``template.go``, ``api/types.go``), to a RENDERER, or to the GGUF's own chat template, by way of
+llama.cpp (``llm/llama_server.go``). A prompt that differs only because of that is Ollama's limit, whatever renders it.
 """
 
 from __future__ import annotations
@@ -91,6 +91,13 @@ def _carried(conversation: Conversation, order: Order) -> tuple[Conversation, li
     return Conversation(messages, tools, conversation.think), lost
 
 
+def carried_to_renderer(conversation: Conversation) -> tuple[Conversation, list[str]]:
+    """The conversation as a RENDERER is given it, and what was lost."""
+    lost: list[str] = []
+    messages = [_message(message, lost, keep_order=True) for message in conversation.messages]
+    return replace(conversation, messages=messages, tools=_tools(conversation, lost)), lost
+
+
 def carried_to_jinja(conversation: Conversation) -> tuple[Conversation, list[str]]:
     """The conversation as the server hands it to the GGUF's own chat template, and what was lost."""
     lost: list[str] = []
@@ -103,10 +110,12 @@ def carried_to_jinja(conversation: Conversation) -> tuple[Conversation, list[str
         if any(message.get(key) for key in REASONING):
             _note(lost, FORGOTTEN)
         messages.append(_message(told, lost, keep_order=True))
-    tools = conversation.tools
-    if tools is not None:
-        tools = [_tool(tool, TO_JINJA, lost) for tool in tools]
-    return Conversation(messages, tools, conversation.think), lost
+    return replace(conversation, messages=messages, tools=_tools(conversation, lost)), lost
+
+
+def _tools(conversation: Conversation, lost: list[str]) -> list[dict[str, Any]] | None:
+    """Tools in the order in which the server writes them."""
+    return None if conversation.tools is None else [_tool(tool, TO_JINJA, lost) for tool in conversation.tools]
 
 
 def llama_request(

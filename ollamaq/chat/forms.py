@@ -8,7 +8,14 @@ from typing import Any
 
 from jinja2 import meta
 
-from ollamaq.chat.carried import Carrier, carried, carried_before, carried_to_jinja, with_thinking
+from ollamaq.chat.carried import (
+    Carrier,
+    carried,
+    carried_before,
+    carried_to_jinja,
+    carried_to_renderer,
+    with_thinking,
+)
 from ollamaq.chat.conversations import Conversation
 from ollamaq.chat.gotemplate import GoTemplate, ollama_prompt
 from ollamaq.chat.jinja import REASONING, ChatFormat, TemplateRefuses
@@ -20,6 +27,7 @@ from ollamaq.errors import ModelRefused, UsageError
 from ollamaq.gguf.model import Metadata
 from ollamaq.gguf.splits import join, read_parts
 from ollamaq.modelfile.parser import decode, parse, read_bytes
+from ollamaq.modelfile.shown import RENDERER, in_effect
 from ollamaq.modelfile.source import is_gguf, path_of
 from ollamaq.tokenizers.spec import TokenizerSpec
 from ollamaq.tokenizers.special import adds_bos, special_tokens
@@ -196,7 +204,7 @@ def _of_server(name: str, server: str) -> Form:
 
     with Client(url) as client:
         shown = client.show(name)
-    return server_form(f"{name} at {url}", str(shown.get("template") or ""), shown.get("capabilities") or (), render)
+    return server_form(f"{name} at {url}", in_effect(shown), shown.get("capabilities") or (), render)
 
 
 def asked(conversation: Conversation) -> dict[str, Any]:
@@ -213,13 +221,16 @@ def server_form(
     *,
     old: bool = False,
 ) -> Form:
-    """That of a model on a server, by the template in effect there and what the server says the model can do.
+    """That of a model on a server, by what is `in_effect` there and what the server says the model can do.
 
     ``old`` is for servers before 0.30.
     """
     native = "{%" in template or "{#" in template
-    form = jinja_form(origin, ChatFormat(template)) if native else go_form(origin, template)
     carrier: Carrier = carried_to_jinja if native else carried_before if old else carried
+    if template.startswith(RENDERER):
+        form, carrier = Form(origin, "Go", template, (), render), carried_to_renderer
+    else:
+        form = jinja_form(origin, ChatFormat(template)) if native else go_form(origin, template)
     carrier = with_thinking(carrier) if "thinking" in capabilities else carrier
     return replace(form, render=render, carrier=carrier, native=native)
 

@@ -4,6 +4,9 @@ Ollama before 0.30 renders Go alone: there a TEMPLATE must have been proved. Fro
 own chat template, which can say all of it; where that engine does it otherwise, a proved TEMPLATE takes its place, if
 Ollama would use it (`selection`). A build from source says 0.0.0, which is taken for the newest: if it is not, the
 prompts differ, and the TEMPLATE is what is tried next.
+
+To some architectures Ollama attaches a RENDERER of its own, which no TEMPLATE replaces: of those that are made for the
+architecture, the one with the right prompts is looked for.
 """
 
 from __future__ import annotations
@@ -11,11 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 
+from ollamaq.chat.answers import UNREAD, finds_calls, parser_for
 from ollamaq.chat.carried import carried_before
 from ollamaq.chat.compare import DIFFERS, EQUAL
 from ollamaq.chat.conversations import KINDS, TEXT, THINKING, TOOLS
-from ollamaq.chat.derive import CannotDerive, derive
+from ollamaq.chat.derive import SOME_TOOLS, CannotDerive, derive
+from ollamaq.chat.features import THINKING as CAN_THINK
+from ollamaq.chat.features import features
 from ollamaq.chat.forms import Form, go_form
 from ollamaq.chat.gotemplate import GoTemplate
 from ollamaq.chat.known import KnownFormat
@@ -25,13 +32,19 @@ from ollamaq.errors import ModelRefused
 from ollamaq.modelfile.versions import JINJA, SEMVER, Version, parse_version, written
 
 NATIVE, DERIVED, KNOWN, RENDERER, NONE = "chat template", "derived TEMPLATE", "known TEMPLATE", "RENDERER", "none"
+NO_THINKING = "gemma4-no-thinking"
+"""The PARSER of a Gemma 4 that does not think."""
 ATTACHED = {
-    "gemma4": "gemma4",
-    "laguna": "laguna",
-    **dict.fromkeys(("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"), "nemotron-3-nano"),
+    "gemma4": tuple(product(("gemma4-large", "gemma4-small"), ("gemma4", NO_THINKING))),
+    "laguna": (("laguna", "laguna"), ("poolside-v1", "poolside-v1")),
+    **dict.fromkeys(
+        ("nemotron_h", "nemotron_h_moe", "nemotron_h_omni"),
+        (("nemotron-3-nano", "nemotron-3-nano"), ("nemotron-3.5-nano", "nemotron-3.5-nano")),
+    ),
 }
-"""Architectures to which Ollama attaches a RENDERER, which nothing in a Modelfile undoes (``server/create.go``)."""
-
+"""Architectures to which Ollama attaches a RENDERER and a PARSER where a Modelfile names none (``server/create.go``),
+and the pairs that it has for them. Of Gemma 4's renderers it would take one by the model's name.
+"""
 
 NESTED_REQUIRED = re.compile(r"\n\{\{- if \.Required \}\}.*?\{\{ end \}\}(?=\n)")
 """Of a property in a derived TEMPLATE: a field that older servers do not have."""
@@ -39,12 +52,16 @@ NESTED_REQUIRED = re.compile(r"\n\{\{- if \.Required \}\}.*?\{\{ end \}\}(?=\n)"
 
 @dataclass(frozen=True)
 class Strategy:
-    """A choice and its reason; ``template`` is what the Modelfile gets, ``without`` what that leaves out, and why."""
+    """A choice and its reason; ``template``, ``renderer`` and ``parser`` are what the Modelfile gets, ``without`` what
+    that leaves out, and why.
+    """
 
     name: str
     reason: str
     template: str | None = None
     without: dict[str, str] = field(default_factory=dict)
+    renderer: str | None = None
+    parser: str | None = None
 
 
 def version_of(text: str) -> Version | None:
@@ -56,7 +73,12 @@ def version_of(text: str) -> Version | None:
 
 
 def strategies(
-    trained: Form | None, version: Version | None, *, known: KnownFormat | None = None, architecture: str = ""
+    trained: Form | None,
+    version: Version | None,
+    *,
+    known: KnownFormat | None = None,
+    architecture: str = "",
+    tried: bool = True,
 ) -> Iterator[Strategy]:
     """What to try, best first; the next one is worked out only when it is asked for.
 
@@ -64,7 +86,8 @@ def strategies(
         trained: the chat template of training, if there is one.
         version: the server's; None for one that is as new as ours.
         known: the format that the model's user named.
-        architecture: the GGUF's.
+        architecture: the GGUF's; empty where it goes to a store, which attaches no RENDERER.
+        tried: whether they are, one after the other.
 
     Raises:
         ModelRefused: the server renders no Jinja, and no TEMPLATE could be proved.
@@ -74,7 +97,11 @@ def strategies(
     elif version is not None and version < JINJA:
         yield _for_go_alone(trained, version, known)
     elif architecture in ATTACHED:
-        yield Strategy(RENDERER, f"Ollama attaches RENDERER {ATTACHED[architecture]} to every {architecture} model")
+        reason = f"Ollama attaches a RENDERER to every {architecture} model"
+        for renderer, parser in ATTACHED[architecture] if tried else ():
+            if parser != NO_THINKING or CAN_THINK not in features(trained):
+                yield Strategy(RENDERER, reason, renderer=renderer, parser=parser)
+        yield Strategy(RENDERER, f"{reason}, of its choice")
     else:
         yield Strategy(NATIVE, f"Ollama renders the GGUF's own from {written(JINJA)} on")
         yield from _instead(trained)
@@ -99,7 +126,7 @@ def _instead(trained: Form) -> Iterator[Strategy]:
     except CannotDerive:
         return
     assert made.template
-    if not made.without and not jinja_wins(trained.text, GoTemplate.parse(made.template)):
+    if made.without.keys() <= {SOME_TOOLS} and not jinja_wins(trained.text, GoTemplate.parse(made.template)):
         yield made
 
 
@@ -121,7 +148,10 @@ def _derived(trained: Form, reason: str, *, old: bool = False) -> Strategy:
         if TEXT in wrong or not proof.counts(TEXT)[EQUAL]:
             raise CannotDerive(_difference(proof))
         if not wrong:
-            return Strategy(DERIVED, f"{reason}; {proof.summary}", template, derived.without)
+            calls = TOOLS not in derived.without
+            told = "; ".join([reason, proof.summary, *([UNREAD] if calls and not finds_calls(trained) else [])])
+            parser = parser_for(trained) if calls else None
+            return Strategy(DERIVED, told, template, derived.without, parser=parser)
         without |= {wrong[0]: _difference(proof)}
 
 

@@ -16,6 +16,8 @@ from ollamaq.modelfile.source import LIKE_A_PATH
 
 NO_TEMPLATE = "{{ .Prompt }}"
 """What a server prints as the TEMPLATE of a model that has none."""
+RENDERER = "RENDERER "
+"""Before the name of one, where that is what renders."""
 
 _PARAMETER = re.compile(r"(\S+)[ ]+(.+)")
 _GO_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
@@ -105,6 +107,12 @@ def lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for line in str(shown.get("parameters") or "").splitlines():
         if match := _PARAMETER.fullmatch(line.strip()):
             yield match[1], match[2].strip()
+
+
+def in_effect(shown: Mapping[str, Any]) -> str:
+    """What renders the model: the text of a template, Go's or the GGUF's own, or ``RENDERER`` and a name."""
+    renderer = as_printed(shown).get("RENDERER")
+    return RENDERER + renderer if renderer else str(shown.get("template") or "")
 
 
 def as_printed(shown: Mapping[str, Any]) -> dict[str, str]:

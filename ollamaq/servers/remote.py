@@ -13,6 +13,7 @@ from ollamaq.errors import ServerError
 from ollamaq.files import Blob
 from ollamaq.modelfile.model import Modelfile
 from ollamaq.modelfile.render import create_request
+from ollamaq.modelfile.shown import in_effect
 from ollamaq.ollama.client import Client
 from ollamaq.ollama.names import parse_name
 from ollamaq.servers.target import Loaded, Message, Progress, Reply, Unsupported, tool_calls
@@ -87,8 +88,8 @@ class RemoteServer:
         raise Unsupported("Ollama does not tell token ids")
 
     def template(self, name: str) -> str:
-        """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
-        return str(self.client.show(name).get("template", ""))
+        """What renders the model, as `modelfile.shown.in_effect` has it."""
+        return in_effect(self.client.show(name))
 
     def capabilities(self, name: str) -> Collection[str]:
         """What the server believes that the model can do; servers before 0.6.4 tell nothing."""

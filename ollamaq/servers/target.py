@@ -112,7 +112,7 @@ class Target(Protocol):
         """
 
     def template(self, name: str) -> str:
-        """The template in effect: the Jinja source when the GGUF's own is used, else the Go TEMPLATE."""
+        """What renders the model: the GGUF's own Jinja, a Go TEMPLATE, or ``RENDERER`` and a name."""
 
     def capabilities(self, name: str) -> Collection[str]:
         """What it believes that the model can do: ``tools``, ``thinking``, …."""

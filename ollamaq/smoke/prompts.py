@@ -16,6 +16,7 @@ from ollamaq.chat.selection import THINKING as CAN_THINK
 from ollamaq.chat.selection import TOOLS as CAN_CALL
 from ollamaq.chat.selection import claims_of_jinja
 from ollamaq.chat.strategy import version_of
+from ollamaq.modelfile.shown import RENDERER
 from ollamaq.modelfile.versions import JINJA
 from ollamaq.servers.target import Target
 from ollamaq.smoke.checks import wrong_prompt
@@ -65,11 +66,20 @@ class Prompts:
             return None
         bos = self.chat_format.special_tokens.get("bos_token")
         told = first.b if first.why else wrong_prompt(first.b, first.a, bos) or first.b
-        replaced = self.chat_format.template.strip() not in self.served.text
-        more = f"; {self.target.label} uses another template" if replaced else ""
+        more = f"; {self.differing} of {len(self.verdicts)} conversations differ" if self.differing else ""
+        if self.served.text.startswith(RENDERER):
+            more += f" by {self.served.text}, which Ollama attaches: gate.max_differing_prompts may let them"
+        elif self.chat_format.template.strip() not in self.served.text:
+            more += f"; {self.target.label} uses another template"
         if DATE in features(self.trained):
             more += "; the chat template tells the date: see that this machine's clock is right"
         return f"{first.conversation}: {told}{more}"
+
+    @property
+    def differing(self) -> int:
+        """How many conversations are prompted otherwise than in training; 0 where some cannot be prompted at all."""
+        found = [verdict for verdict in self.verdicts.values() if verdict.verdict == DIFFERS]
+        return 0 if any(verdict.why for verdict in found) else len(found)
 
     @property
     def summary(self) -> str:

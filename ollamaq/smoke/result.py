@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+DIFFERING = "differing_prompts"
+"""How many conversations are prompted otherwise than in training, in ``measured``."""
+
 
 @dataclass(frozen=True)
 class CheckResult:

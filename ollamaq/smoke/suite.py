@@ -16,7 +16,7 @@ from ollamaq.smoke.cases import OPTIONS, Case
 from ollamaq.smoke.checks import quoted, wrong_answer, wrong_end, wrong_regex
 from ollamaq.smoke.picture import PICTURE
 from ollamaq.smoke.prompts import Prompts
-from ollamaq.smoke.result import CheckResult
+from ollamaq.smoke.result import DIFFERING, CheckResult
 from ollamaq.smoke.run import run_suite
 from ollamaq.smoke.tokens import wrong_ids
 
@@ -81,6 +81,7 @@ def run_smoke(
         return not wrong, wrong or f"after {', '.join(str(reply.answer_tokens) for reply in replies)} tokens"
 
     prompts_of = Prompts(target, name, chat_format) if chat_format else None
+    differing: dict[str, float] = {}
 
     def prompt() -> Verdict:
         if not prompts_of or not chat_format:
@@ -89,6 +90,8 @@ def run_smoke(
             with contextlib.suppress(TemplateRefuses):
                 chat_format.render(_user(PROMPTS[0]))
             return None, NOTHING_TO_COMPARE
+        if prompts_of.wrong:
+            differing[DIFFERING] = prompts_of.differing
         return not prompts_of.wrong, prompts_of.wrong or prompts_of.summary
 
     def capabilities() -> Verdict:
@@ -143,6 +146,7 @@ def run_smoke(
     if sees:
         rest.append(("picture", picture))
     own = [_check(label, run) for label, run in rest]
+    own = [dataclasses.replace(check, measured=differing) if check.name == "prompt" else check for check in own]
     return [first, *own, *run_suite(target, name, cases, special_tokens)]
 
 

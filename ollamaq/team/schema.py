@@ -106,6 +106,7 @@ _GATE = table(
         "max_size": text("the most bytes that a model may have, such as 2GB"),
         "max_bits_per_weight": number("the most bits per weight"),
         "max_slowdown": number("how many times slower than its version before it may be"),
+        "max_differing_prompts": count("how many of the conversations may be prompted otherwise than in training"),
     },
     "what a model must show, beyond passing checks, before it gets its name",
 )

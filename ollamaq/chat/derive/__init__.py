@@ -23,7 +23,10 @@ from ollamaq.chat.gotemplate import GoTemplate, TemplateError, ollama_prompt
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.chat.sandbox import Sandbox
 
-__all__ = ["CannotDerive", "Derived", "derive"]
+__all__ = ["SOME_TOOLS", "CannotDerive", "Derived", "derive"]
+
+SOME_TOOLS = "some tools"
+"""Left out where rare ones could not be rendered: those are an error when they are given."""
 
 MAX_LEARNED = 20
 """Attributes for which a translation is begun again."""
@@ -53,7 +56,7 @@ def derive(chat_format: ChatFormat, *, bos: str = "", without: Mapping[str, str]
             template, odd = _translated(chat_format, bos, without)
             if odd:
                 _check_plain_tool(template, odd)
-            return Derived(template, without | ({"some tools": odd} if odd else {}))
+            return Derived(template, without | ({SOME_TOOLS: odd} if odd else {}))
         except CannotDerive as error:
             left = next((feature for feature in ("tools", "thinking") if feature not in without), "")
             if not left:
