@@ -166,6 +166,15 @@ def test_what_becomes_of_a_template_without_tools_depends_on_the_version(version
     assert finding.message == f"the model's chat template has tools, and this TEMPLATE has not: {then}"
 
 
+def test_fields_are_seen_behind_variables():
+    """As in the TEMPLATEs that we derive."""
+    said = (
+        "{{ range $m := .Messages }}{{ $m.Role }}{{ range $c := $m.ToolCalls }}{{ $c.Function.Name }}{{ end }}{{ end }}"
+    )
+    assert "OQ209" not in ids(lint(f"FROM llama3.2\nTEMPLATE {said}{{{{ .Tools }}}}\nPARSER glm-4.7"))
+    assert "OQ209" in ids(lint(f"FROM llama3.2\nTEMPLATE {said}"))
+
+
 def test_known_formats_have_all_of_tools_or_nothing_of_them():
     for known in known_formats().values():
         assert ids(lint(f'FROM x\nTEMPLATE """{known.go}"""\n', rules=choose(["OQ209"]))) == [], known.name

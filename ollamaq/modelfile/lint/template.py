@@ -96,7 +96,7 @@ PARSERS = frozenset(
     ]
 )
 
-_VARIABLE = re.compile(r"(?<![\w)])(?:\$)?\.(\w+)")
+_VARIABLE = re.compile(r"(?<![\w)])(?:\$\w*)?\.(\w+)")
 _ACTION = re.compile(r"\{\{(?:(?!\{\{).)*?\}\}", re.DOTALL)
 _JINJA = re.compile(
     r"\{%|\{#|\{\{-?\s*(?:bos_token|eos_token|messages?\b|raise_exception|add_generation_prompt|system_message)"
@@ -247,7 +247,7 @@ def incomplete_tools(c: Context) -> Iterator[Problem]:
 
 
 def ignored_template(c: Context) -> Iterator[Problem]:
-    """With a RENDERER or a PARSER of its own name Ollama renders prompts in Go code, and the TEMPLATE is not used."""
+    """With a RENDERER Ollama renders prompts in Go code, and the TEMPLATE is not used; beside a PARSER alone it is."""
     renderer, template = c.last("RENDERER"), c.last("TEMPLATE")
     if renderer and renderer.value and template:
         yield at(template, f"RENDERER {renderer.value} writes the prompts: this TEMPLATE is not used")
