@@ -24,6 +24,7 @@ PARSERS = {
     "Qwen3-Coder": "qwen3-coder",
     "Qwen3.5-4B": "nemotron-3-nano",
     "Spark2.5": "glm-4.7",
+    "StepFun3.5-Flash": "nemotron-3-nano",
     "deepseek-ai-DeepSeek-V3.1": "deepseek3",
     "google-gemma-4-31B-it": "gemma4",
     "google-gemma-4-31B-it-interleaved": "gemma4",
@@ -43,13 +44,14 @@ PARSERS = {
 UNTYPED = "arguments of every kind"
 """By most parsers, those that are not of a property of the tool's are texts."""
 ODD = {
+    "StepFun3.5-Flash": {"text", "text beside tools", "call", "two calls", "text and call"},
     "Cohere2MoE": {"text and call"},
     "google-gemma-4-31B-it": {"text and call", UNTYPED},
     "google-gemma-4-31B-it-interleaved": {UNTYPED},
     "muse-glimmer": {"text and call"},
 }
-"""Answers that are not as these models would say them: their templates leave out the text before a call, go on with the
-call's result, or write Python's None.
+"""Answers that are not as these models would say them: their templates begin a thought whatever one asks for, leave out
+the text before a call, go on with the call's result, or write Python's None.
 """
 NOT_READ = ("moonshotai-Kimi-K2", "openai-gpt-oss-120b", "deepseek-ai-DeepSeek-V4")
 
