@@ -28,9 +28,10 @@ llama.cpp's sources carry (b11434), each rendered as transformers does it, and c
 
 A cell is *equal of those that should be*. Left out of both are conversations that the chat template refuses, and those
 that Ollama's API does not carry to any template: for a TEMPLATE merged messages and the order of arguments, for a chat
-template the order of a tool's keys (it puts `required` before `properties`), earlier thoughts, and whether nobody said
-to think. `*` marks templates whose prompts differ only by what llama.cpp does with every one: it begins an answer that
-is to be gone on with in its own way, and trims only ASCII's white space.
+template the order of a tool's keys (it puts `required` before `properties`) and earlier thoughts. Where nobody says
+whether to think, Ollama has a model that can do so: it is told then what training takes silence for. `*` marks
+templates whose prompts differ only by what llama.cpp does with every one: it begins an answer that is to be gone on
+with in its own way, and trims only ASCII's white space.
 
 A template counts for *text* where every text is equal, for *tools* where every text and every conversation with tools
 is, for *thinking* where all are. One that refuses every conversation of a kind has nothing that differs. *Looked at*

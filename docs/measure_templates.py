@@ -85,8 +85,12 @@ def renderers(client: Client, model: Model, place: Path) -> dict[str, Form]:
         modelfile = {"renderer": name, "parser": PARSER_OF.get(name, name)}
         with chat_templates.served(client, "measured", model, place / "model.gguf", **modelfile):
             served = chat_templates.form(client, "measured")
-            prompts = {told: _prompt(served, chat) for told, chat in SUITE.items()}
-        begun = BOS.match(str(prompts["system message"]))
+            prompts = {
+                (told, think): _prompt(served, replace(chat, think=think))
+                for told, chat in SUITE.items()
+                for think in ((chat.think,) if chat.think is not None or not served.thinks else (None, True, False))
+            }
+        begun = BOS.match(str(prompts["system message", None]))
         forms[name] = replace(served, render=_looked_up(prompts), bos=begun[0] if begun else "")
     return forms
 
@@ -98,9 +102,10 @@ def _prompt(form: Form, conversation: Conversation) -> str | ServerError:
         return error
 
 
-def _looked_up(prompts: Mapping[str, str | ServerError]) -> Callable[[Conversation], str]:
+def _looked_up(prompts: Mapping[tuple[str, bool | None], str | ServerError]) -> Callable[[Conversation], str]:
     def render(conversation: Conversation) -> str:
-        found = next(prompts[told] for told, chat in SUITE.items() if chat is conversation)
+        name = next(told for told, chat in SUITE.items() if chat.messages is conversation.messages)
+        found = prompts[name, conversation.think]
         if isinstance(found, ServerError):
             raise found
         return found

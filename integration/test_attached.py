@@ -18,7 +18,7 @@ from ollamaq.smoke.prompts import Prompts
 from ollamaq.source import open_source
 
 NEAREST = {
-    ("gemma4", "google-gemma-4-31B-it"): ("gemma4-large", 12),
+    ("gemma4", "google-gemma-4-31B-it"): ("gemma4-large", 7),
     ("nemotron-h", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"): ("nemotron-3-nano", 6),
 }
 """The renderer that prompts the fewest conversations of 48 otherwise than in training, and how many."""

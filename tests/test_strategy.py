@@ -3,7 +3,8 @@
 import pytest
 
 from ollamaq.chat.answers import UNREAD
-from ollamaq.chat.compare import ASCII, EQUAL, GOES_ON, LIMIT, OWN_WAY, compared
+from ollamaq.chat.carried import UNSAID
+from ollamaq.chat.compare import ASCII, EQUAL, GOES_ON, LIMIT, OWN_WAY, TOLD, compared
 from ollamaq.chat.conversations import SUITE, Conversation, assistant, user
 from ollamaq.chat.derive import derive
 from ollamaq.chat.features import features
@@ -163,6 +164,25 @@ def test_what_a_server_makes_of_tools_and_silence_is_its_limit():
     assert (verdict.verdict, "order" in verdict.why) == (LIMIT, True)
     always = server_form("server", THINKING, ["thinking"], lambda chat: form(THINKING).render(chat))
     assert compared(form(THINKING), always, "", SUITE["no thinking"]).verdict == EQUAL
+
+
+def test_a_server_that_thinks_unless_told_not_to_is_told_what_training_takes_silence_for():
+    quiet = CHATML + "{% if enable_thinking %}{{ '<think>' }}{% endif %}"
+    for template, why in ((quiet, TOLD), (THINKING, "")):
+        trained = form(template)
+
+        def render(chat, trained=trained):
+            return trained.render(Conversation(chat.messages, chat.tools, chat.think is not False))
+
+        server = served(template, render, ["thinking"])
+        verdict = compared(trained, server, "", SUITE["no system message"])
+        assert (verdict.verdict, verdict.why) == (EQUAL, why)
+        assert compared(server, trained, "", SUITE["thinking"]).verdict == EQUAL
+        assert compared(server, server, "", SUITE["no system message"]).why == ""
+    odd = CHATML + "{% if enable_thinking is defined %}{{ enable_thinking }}{% endif %}"
+    always = served(odd, lambda chat: form(odd).render(Conversation(chat.messages, think=True)), ["thinking"])
+    verdict = compared(form(odd), always, "", SUITE["no system message"])
+    assert (verdict.verdict, verdict.why) == (LIMIT, UNSAID)
 
 
 def test_what_llamacpp_does_with_every_template_is_told_apart():

@@ -21,12 +21,16 @@ OWN_WAY = "llama.cpp's own way"
 """A prompt that differs by what llama.cpp's engine does with every chat template."""
 GOES_ON = "it begins an answer that is to be gone on with in its own way"
 ASCII = "it trims no white space but ASCII's"
+TOLD = "told not to think, which training takes silence for"
 OTHER_SPACE = re.compile("[^\\S \\t\\n\\r\\x0b\\x0c]")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``a`` and ``b`` are the prompts, or why there is none; ``why`` explains a limit or a refusal."""
+    """``a`` and ``b`` are the prompts, or why there is none.
+
+    ``why`` explains a limit or a refusal, or tells what had to be said for the prompts to be equal.
+    """
 
     conversation: str
     verdict: str
@@ -47,7 +51,12 @@ def compare(a: Form, b: Form, conversations: Mapping[str, Conversation]) -> list
 
 
 def compared(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict:
-    (said, failed), (said_too, failed_too) = (_rendered(form, conversation) for form in (a, b))
+    asked = conversation
+    if a.thinks is not b.thinks:
+        asked = as_asked(*((a, b) if a.thinks else (b, a)), conversation)
+    (said, failed), (said_too, failed_too) = (
+        _rendered(form, asked if form.thinks else conversation) for form in (a, b)
+    )
     failures = {failed, failed_too} - {""}
     if failures:
         who = " and ".join(form.origin for form, by in ((a, failed), (b, failed_too)) if by)
@@ -57,8 +66,17 @@ def compared(a: Form, b: Form, name: str, conversation: Conversation) -> Verdict
         if said.startswith(bos) != said_too.startswith(bos):
             said, said_too = said.removeprefix(bos), said_too.removeprefix(bos)
     if said == said_too:
-        return Verdict(name, EQUAL, said, said_too)
-    return Verdict(name, *_explained(a, b, conversation, said, said_too))
+        return Verdict(name, EQUAL, said, said_too, TOLD if asked.think is False and conversation.think is None else "")
+    return Verdict(name, *_explained(a, b, asked, said, said_too))
+
+
+def as_asked(server: Form, trained: Form, conversation: Conversation) -> Conversation:
+    """What is asked of a server that thinks where nobody says whether to: what training takes silence for."""
+    if not server.thinks or conversation.think is not None:
+        return conversation
+    told = (replace(conversation, think=think) for think in (True, False))
+    silent = _rendered(trained, conversation)
+    return next((one for one in told if _rendered(trained, one) == silent), conversation)
 
 
 def _rendered(form: Form, conversation: Conversation) -> tuple[str, str]:

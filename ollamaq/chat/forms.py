@@ -48,7 +48,7 @@ class Form:
     ``render`` may raise `TemplateRefuses` (it has no form for the conversation) or an `OllamaqError`. ``bos`` is the
     text of the token that it may begin with, which Ollama adds by itself; a Go TEMPLATE has no ``chat_format``.
     ``carrier`` tells what Ollama makes of a conversation before the form is given it; ``native``: its chat template is
-    rendered by llama.cpp.
+    rendered by llama.cpp. One that ``thinks`` does so where nobody says whether to.
     """
 
     origin: str
@@ -60,6 +60,7 @@ class Form:
     chat_format: ChatFormat | None = None
     carrier: Carrier | None = None
     native: bool = False
+    thinks: bool = False
 
 
 def open_form(source: str, server: str = "") -> Form:
@@ -231,8 +232,9 @@ def server_form(
         form, carrier = Form(origin, "Go", template, (), render), carried_to_renderer
     else:
         form = jinja_form(origin, ChatFormat(template)) if native else go_form(origin, template)
-    carrier = with_thinking(carrier) if "thinking" in capabilities else carrier
-    return replace(form, render=render, carrier=carrier, native=native)
+    thinks = "thinking" in capabilities
+    carrier = with_thinking(carrier) if thinks else carrier
+    return replace(form, render=render, carrier=carrier, native=native, thinks=thinks)
 
 
 def _without(source: str, next_step: str) -> UsageError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, Verdict, compare
+from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, TOLD, Verdict, as_asked, compare
 from ollamaq.chat.conversations import SUITE, Conversation
 from ollamaq.chat.features import CALLS, DATE, THINKING, TOOLS, features
 from ollamaq.chat.forms import Form, asked, jinja_form, ollama_messages, server_form
@@ -53,10 +53,14 @@ class Prompts:
     def verdicts(self) -> Mapping[str, Verdict]:
         return {verdict.conversation: verdict for verdict in compare(self.trained, self.served, SUITE)}
 
-    def comparable(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """Names and prompts, in training, of conversations that should be prompted the same."""
+    def comparable(self, names: Iterable[str]) -> list[tuple[str, Conversation, str]]:
+        """Conversations that should be prompted the same: name, as it is asked, and the prompt in training."""
         found = [self.verdicts[name] for name in names]
-        return [(verdict.conversation, verdict.a) for verdict in found if verdict.verdict in (EQUAL, DIFFERS)]
+        return [
+            (verdict.conversation, as_asked(self.served, self.trained, SUITE[verdict.conversation]), verdict.a)
+            for verdict in found
+            if verdict.verdict in (EQUAL, DIFFERS)
+        ]
 
     @property
     def wrong(self) -> str | None:
@@ -84,7 +88,9 @@ class Prompts:
     @property
     def summary(self) -> str:
         counts = Counter(verdict.verdict for verdict in self.verdicts.values())
-        aside = [f"{counts[what]} {words}" for what, words in ASIDE if counts[what]]
+        told = sum(verdict.why == TOLD for verdict in self.verdicts.values())
+        aside = [f"{told} of them {TOLD}"] if told else []
+        aside += [f"{counts[what]} {words}" for what, words in ASIDE if counts[what]]
         return f"{counts[EQUAL]} of {counts[EQUAL]} conversations as in training" + "".join(f"; {one}" for one in aside)
 
     def wrong_capabilities(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ollamaq.chat.compare import REFUSED
 from ollamaq.chat.conversations import CONVERSATIONS
+from ollamaq.chat.forms import asked
 from ollamaq.chat.jinja import ChatFormat, TemplateRefuses
 from ollamaq.errors import OllamaqError, ServerGone, UsageError
 from ollamaq.servers.target import Message, Reply, Target, Unsupported
@@ -106,20 +107,20 @@ def run_smoke(
             return None, NOTHING_TO_COMPARE
         if tokenize is None:
             return None, "needs the checkpoint and pip install 'ollamaq[verify]'"
-        for label, expected in rendered:
-            messages = CONVERSATIONS[label]
+        for label, conversation, expected in rendered:
+            messages, more = conversation.messages, asked(conversation)
             ids = tokenize(expected)
             if wrong := wrong_ids(theirs(expected) or ids, ids):
                 return False, f"{label}: {wrong}"
-            there, wanted = target.chat(name, messages, ONE).prompt_tokens, len(ids)
-            if there < wanted and target.chat(name, messages, ONE).prompt_tokens <= 1:
+            there, wanted = target.chat(name, messages, ONE, **more).prompt_tokens, len(ids)
+            if there < wanted and target.chat(name, messages, ONE, **more).prompt_tokens <= 1:
                 return None, f"{target.engine} {target.version} leaves out tokens that it still knew"
             if there != wanted:
                 bos = chat_format.special_tokens.get("bos_token") if chat_format else None
                 doubled = bos and there == wanted + 1 and expected.startswith(bos)
                 why = f": the server puts another {bos} before the prompt's own" if doubled else ""
                 return False, f"{label}: {there} tokens there, {wanted} in training{why}"
-        same = "as many, with the same ids," if theirs(rendered[0][1]) else "as many"
+        same = "as many, with the same ids," if theirs(rendered[0][2]) else "as many"
         return True, f"{len(rendered)} of {len(rendered)} conversations {same} as in training"
 
     def theirs(text: str) -> list[int] | None:
