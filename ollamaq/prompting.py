@@ -20,6 +20,7 @@ from ollamaq.tokenizers.special import adds_bos
 
 DECISIVE = ("prompt", "capabilities")
 """The checks that another template may pass."""
+OWN = Strategy("preset", "its Modelfile says itself how conversations are rendered")
 WORST = 1000.0
 """What a decisive check that no prompts were counted in is worth, in prompts."""
 
@@ -55,8 +56,8 @@ class Prompting:
         """With what the strategy brings, unless it says itself how conversations are rendered."""
         if _renders(modelfile):
             return modelfile
-        chosen = self.chosen
-        return replace(modelfile, template=chosen.template, renderer=chosen.renderer, parser=chosen.parser)
+        chosen, parser = self.chosen, modelfile.parser or self.chosen.parser
+        return replace(modelfile, template=chosen.template, renderer=chosen.renderer, parser=parser)
 
     def another(self, modelfile: Modelfile, checks: Sequence[CheckResult]) -> bool:
         """Whether there is another one to try, after checks that failed by what a template is to blame for.
@@ -73,10 +74,10 @@ class Prompting:
         last, self.chosen = self.chosen, better or min(self._failed, key=lambda failed: failed[1])[0]
         return self.chosen is not last
 
-    def facts(self, checks: Sequence[CheckResult]) -> dict[str, Any]:
+    def facts(self, modelfile: Modelfile, checks: Sequence[CheckResult]) -> dict[str, Any]:
         """For ``release.json``."""
         prompt = next((check for check in checks if _kind(check) == "prompt"), None)
-        chosen = self.chosen
+        chosen = OWN if _renders(modelfile) else self.chosen
         brought = {"renderer": chosen.renderer, "parser": chosen.parser, "without": chosen.without}
         return {
             "strategy": chosen.name,
@@ -103,7 +104,7 @@ def _oldest(targets: Sequence[Target], ollama: Sequence[str]) -> Version | None:
 
 def _renders(modelfile: Modelfile) -> bool:
     """Whether it says itself how conversations are rendered."""
-    return bool(modelfile.template or modelfile.renderer or modelfile.parser)
+    return bool(modelfile.template or modelfile.renderer)
 
 
 def _told(strategy: Strategy, why: str) -> dict[str, str]:

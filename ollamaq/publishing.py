@@ -292,7 +292,7 @@ def publish(
                     release = release.tested(stage.target, sent, seen)
                     untested = replace(untested, sent=release.sent)
                 undecided = prompting.another(modelfile, release.checks)
-            release = replace(release, template=prompting.facts(release.checks))
+            release = replace(release, template=prompting.facts(modelfile, release.checks))
             facts = _facts(item, inputs, _origins(modelfile, prepared.parameters, preset), release, targets)
             package.write_release(built, item.plan, **opened.told, **facts)
             if sign_with:

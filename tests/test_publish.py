@@ -424,6 +424,18 @@ def test_a_preset_is_what_is_published_over_what_the_model_brings(checkpoint, ta
     )
 
 
+def test_a_presets_own_template_is_what_is_tried_and_told(checkpoint, rendering, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.gotmpl").write_text("{{ range .Messages }}{{ .Content }}{{ end }}")
+    (tmp_path / "ollamaq.toml").write_text('[presets.own]\ntemplate_file = "own.gotmpl"\n')
+    target = rendering("0.34.2")
+    with pytest.raises(publishing.PublishFailed, match="prompt"):
+        ollamaq.publish(checkpoint, "bot", quantization="Q8_0", output=tmp_path / "out", preset="own")
+    assert target.tried == [(tmp_path / "own.gotmpl").read_text()]
+    told = strategy_of(tmp_path / "out")
+    assert (told["strategy"], told["passed_over"], told["equal_to_training"]) == ("preset", [], False)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
