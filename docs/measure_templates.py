@@ -29,9 +29,9 @@ import chat_templates  # noqa: E402
 import conftest  # noqa: E402
 import parts  # noqa: E402
 
-from ollamaq.chat.answers import finds_calls, parser_for  # noqa: E402
+from ollamaq.chat.answers import calls_in_answers  # noqa: E402
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, compare  # noqa: E402
-from ollamaq.chat.conversations import KINDS, SUITE, Conversation  # noqa: E402
+from ollamaq.chat.conversations import KINDS, SUITE, TOOLS, Conversation  # noqa: E402
 from ollamaq.chat.derive import CannotDerive, derive  # noqa: E402
 from ollamaq.chat.forms import Form, go_form, jinja_form  # noqa: E402
 from ollamaq.chat.gotemplate import GoTemplate  # noqa: E402
@@ -136,10 +136,10 @@ def measure(name: str, client: Client, model: Model, place: Path, forms: Mapping
     except CannotDerive as error:
         return measured | {"go": {"error": error.why}}
     proof = prove(original, go_form("derived", derived.template), random=RANDOM)
-    parser = None if "tools" in derived.without else parser_for(original)
-    calls = parser or ("TEMPLATE" if "tools" not in derived.without and finds_calls(original) else None)
-    measured["go"] = told(proof) | {"without": derived.without, "calls": calls}
-    measured["template"] = on_server(client, original, model, place, template=derived.template, parser=parser)
+    calls = calls_in_answers(original, derived.without)
+    found = calls.parser or ("TEMPLATE" if calls.found and TOOLS not in derived.without else None)
+    measured["go"] = told(proof) | {"without": derived.without, "calls": found}
+    measured["template"] = on_server(client, original, model, place, template=derived.template, parser=calls.parser)
     measured["jinja_wins"] = jinja_wins(text, GoTemplate.parse(derived.template))
     return measured
 

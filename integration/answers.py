@@ -1,12 +1,11 @@
 """What models say, as their chat templates write it, and what Ollama's own packages make of that."""
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import parts
+from go_program import GoProgram
 
 from ollamaq.chat.conversations import (
     ASKED,
@@ -57,30 +56,26 @@ class Answer:
         return [*(piece for pieces in cut for piece in pieces), ""]
 
 
-class Reader:
-    """The process of ``integration/go/answers``."""
+class Reader(GoProgram):
+    """Ollama's own packages, which warn of every answer that they cannot read."""
 
-    def __init__(self) -> None:
-        program = parts.go_program("answers")
-        self.process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+    NAME = "answers"
+    LOG = subprocess.DEVNULL
 
     def __call__(self, answer: Answer, *, parser: str | None, template: str) -> dict:
         """The message that the server makes of an answer."""
         asked, _, tools, think = CASES[answer.case]
-        question = {
-            "parser": parser or "",
-            "template": template,
-            "messages": ollama_messages(Conversation([asked])),
-            "tools": tools,
-            "think": think,
-            "prompt": answer.prompt,
-            "pieces": answer.pieces,
-        }
-        self.process.stdin.write(json.dumps(question).encode() + b"\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return self.answer(
+            {
+                "parser": parser or "",
+                "template": template,
+                "messages": ollama_messages(Conversation([asked])),
+                "tools": tools,
+                "think": think,
+                "prompt": answer.prompt,
+                "pieces": answer.pieces,
+            }
+        )
 
 
 def answers(chat_format: ChatFormat, *, thinks: bool) -> Iterator[Answer]:

@@ -73,11 +73,8 @@ def ollama_package() -> Iterator[Callable[[dict], dict]]:
     """Ollama's own package of templates, which answers the questions of `gotemplates`."""
     from gotemplates import Ollama  # needs hypothesis
 
-    renderer = Ollama()
-    yield renderer
-    renderer.process.stdin.close()
-    assert renderer.process.wait(10) == 0
-    renderer.process.stdout.close()
+    with Ollama() as renderer:
+        yield renderer
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import parts
+from go_program import GoProgram
 
 from ollamaq.chat.gotemplate import GoTemplate, TemplateError, ollama_prompt
 from ollamaq.errors import UsageError
@@ -531,17 +531,13 @@ CHOSEN = (
 )
 
 
-class Ollama:
-    """The process of ``integration/go/gotemplate``."""
+class Ollama(GoProgram):
+    """Ollama's own package of templates."""
 
-    def __init__(self) -> None:
-        program = parts.go_program("gotemplate")
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    NAME = "gotemplate"
 
     def __call__(self, question: dict) -> dict:
-        self.process.stdin.write(json.dumps(question).encode() + b"\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        answer = self.answer(question)
         text = base64.b64decode(answer["text"] or "").decode("utf-8", "ollamaq-go")
         outcome = {"error": answer["error"]} if "error" in answer else {"text": text}
         return outcome | {"vars": answer.get("vars", [])}

@@ -8,7 +8,6 @@ writes what Ollama's parser makes of the Modelfiles below and of 500 random ones
 import base64
 import gzip
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import parts
+from go_program import GoProgram
 
 from ollamaq.modelfile.parameters import OPTIONS, read_parameter
 from ollamaq.modelfile.parser import BLANK, KEYWORDS, ROLES, ModelfileError, decode, encode, parse
@@ -107,17 +106,13 @@ CHOSEN = (
 INSTRUCTIONS = {"model", *(keyword.lower() for keyword in KEYWORDS if keyword not in ("FROM", "PARAMETER"))}
 
 
-class Parser:
-    """The process of ``integration/go/modelfile``."""
+class Parser(GoProgram):
+    """Ollama's own parser."""
 
-    def __init__(self) -> None:
-        program = parts.go_program("modelfile")
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    NAME = "modelfile"
 
     def __call__(self, modelfile: bytes) -> dict:
-        self.process.stdin.write(json.dumps(base64.b64encode(modelfile).decode()).encode() + b"\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return self.answer(base64.b64encode(modelfile).decode())
 
 
 def differences(modelfile: bytes, answer: dict) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from answers import Reader, answers, as_read, as_said
 from talker import write_talker
 
-from ollamaq.chat.answers import finds_calls, parser_for
+from ollamaq.chat.answers import Calls, calls_in_answers
 from ollamaq.chat.conversations import ASKED, WEATHER
 from ollamaq.chat.derive import derive
 from ollamaq.chat.features import THINKING, features
@@ -58,11 +58,8 @@ NOT_READ = ("moonshotai-Kimi-K2", "openai-gpt-oss-120b", "deepseek-ai-DeepSeek-V
 
 @pytest.fixture(scope="module")
 def read():
-    reader = Reader()
-    yield reader
-    reader.process.stdin.close()
-    assert reader.process.wait(10) == 0
-    reader.process.stdout.close()
+    with Reader() as reader:
+        yield reader
 
 
 def form(model):
@@ -72,8 +69,8 @@ def form(model):
 @pytest.mark.parametrize("model", PARSERS)
 def test_ollama_reads_the_answers_that_a_chat_template_writes(model, read):
     trained = form(model)
-    parser = parser_for(trained)
-    assert (parser, finds_calls(trained)) == (PARSERS[model], True)
+    parser = PARSERS[model]
+    assert calls_in_answers(trained) == Calls(parser, found=True)
     template = derive(trained.chat_format, bos=trained.bos).template
     given = list(answers(trained.chat_format, thinks=THINKING in features(trained)))
     found = {one.case: as_read(read(one, parser=parser, template=template)) for one in given}
@@ -90,7 +87,7 @@ def test_ollama_reads_the_answers_that_a_chat_template_writes(model, read):
 @pytest.mark.parametrize("model", NOT_READ)
 def test_calls_that_nothing_reads_are_told(model, read):
     trained = form(model)
-    assert (parser_for(trained), finds_calls(trained)) == (None, False)
+    assert calls_in_answers(trained) == Calls(None, found=False)
 
 
 def test_a_server_that_is_given_a_template_and_a_parser_finds_the_calls(ollama_server, tmp_path):

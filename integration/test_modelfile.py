@@ -18,11 +18,8 @@ EXAMPLES = os.environ.get("OLLAMAQ_FUZZ_EXAMPLES")
 
 @pytest.fixture(scope="module")
 def ollama():
-    parser = Parser()
-    yield parser
-    parser.process.stdin.close()
-    assert parser.process.wait(10) == 0
-    parser.process.stdout.close()
+    with Parser() as parser:
+        yield parser
 
 
 @pytest.mark.parametrize("text", CHOSEN)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollamaq.chat.answers import READERS, finds_calls, parser_for
+from ollamaq.chat.answers import READERS, calls_in_answers
 from ollamaq.chat.forms import jinja_form
 from ollamaq.chat.jinja import ChatFormat
 from ollamaq.modelfile.lint.template import PARSERS
@@ -26,16 +26,16 @@ def form(call, *, thinks):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_parser_is_named_where_one_reads_the_form_and_thinks_as_the_model_does(call):
-    assert tuple(parser_for(form(call, thinks=thinks)) for thinks in (False, True)) == CALLS[call]
+    assert tuple(calls_in_answers(form(call, thinks=thinks)).parser for thinks in (False, True)) == CALLS[call]
 
 
 def test_what_nothing_finds_is_known():
-    assert finds_calls(form('{"name": "get_weather"', thinks=False))
-    assert finds_calls(form("[TOOL_CALLS]get_weather[ARGS]{", thinks=False))
-    assert not finds_calls(form("call get_weather city", thinks=False))
-    assert not finds_calls(form('calling {"name": "get_weather"', thinks=False))
-    assert finds_calls(form('<call>{"name": "get_weather"', thinks=False))
-    assert finds_calls(jinja_form("x", ChatFormat("{{ messages[0].content }}")))
+    assert calls_in_answers(form('{"name": "get_weather"', thinks=False)).found
+    assert calls_in_answers(form("[TOOL_CALLS]get_weather[ARGS]{", thinks=False)).found
+    assert not calls_in_answers(form("call get_weather city", thinks=False)).found
+    assert not calls_in_answers(form('calling {"name": "get_weather"', thinks=False)).found
+    assert calls_in_answers(form('<call>{"name": "get_weather"', thinks=False)).found
+    assert calls_in_answers(jinja_form("x", ChatFormat("{{ messages[0].content }}"))).found
 
 
 def test_the_parsers_are_ollamas():

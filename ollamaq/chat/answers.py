@@ -8,14 +8,13 @@ Ollama's own package (``model/parsers``) by ``integration/test_answers.py``.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
-from ollamaq.chat.conversations import ASKED, SUM, WEATHER, Conversation, Message, assistant, call
+from ollamaq.chat.conversations import ASKED, SUM, TOOLS, WEATHER, Message, assistant, call
 from ollamaq.chat.derive.tags import tool_tag
-from ollamaq.chat.features import OPENING, THINKING, features
+from ollamaq.chat.features import OPENING, THINKING, features, prompt_of
 from ollamaq.chat.forms import Form
-from ollamaq.chat.jinja import TemplateRefuses
-from ollamaq.errors import OllamaqError
 
 TOOL, KEY = "get_weather", "city"
 CALLED, SAID = assistant("", {**call(TOOL, {KEY: "Paris"}), "id": "a1b2c3d4e"}), assistant("It is sunny.")
@@ -54,26 +53,29 @@ READERS = (
     Reader("glimmer", '<atem:invoke name="NAME"> <atem:parameter name="KEY">', thinks=True),
 )
 """Best first."""
-
-
 UNREAD = "Ollama finds no calls of tools in answers of this form"
 
 
-def parser_for(form: Form) -> str | None:
-    """The PARSER that a TEMPLATE with the prompts of this chat template needs, if there is one."""
-    written = _as_written(form, CALLED)
-    if _is_json(form, written):
-        return None
+@dataclass(frozen=True)
+class Calls:
+    """What finds the calls of tools in answers, if they are ``found``: the PARSER that is named, or the TEMPLATE."""
+
+    parser: str | None = None
+    found: bool = True
+
+
+def calls_in_answers(form: Form, without: Container[str] = ()) -> Calls:
+    """What finds those that a chat template writes, where a TEMPLATE with its prompts is rendered.
+
+    There are none to find if that is ``without`` tools.
+    """
+    written = "" if TOOLS in without else _as_written(form, CALLED)
+    if TOOL not in written or _is_json(form, written):
+        return Calls()
     thinks = THINKING in features(form)
-    begun = _prompt(form, Conversation([SUM], think=True)).rstrip().endswith(OPENING)
+    begun = prompt_of(form, [SUM], think=True).rstrip().endswith(OPENING)
     fitting = (one for one in READERS if one.thinks is thinks and one.begun <= begun and one.reads(written))
-    return next((one.parser for one in fitting), None)
-
-
-def finds_calls(form: Form) -> bool:
-    """Whether Ollama finds the calls of tools in answers, be it by that PARSER; so where there are none."""
-    written = _as_written(form, CALLED)
-    return TOOL not in written or _is_json(form, written) or parser_for(form) is not None
+    return next((Calls(one.parser) for one in fitting), Calls(found=False))
 
 
 def _is_json(form: Form, written: str) -> bool:
@@ -87,12 +89,4 @@ def _is_json(form: Form, written: str) -> bool:
 
 def _as_written(form: Form, answer: Message) -> str:
     """What a chat template makes of an answer, with what it puts around it."""
-    return _prompt(form, Conversation([ASKED, answer], [WEATHER], think=True)).rpartition(ASKED["content"])[2]
-
-
-def _prompt(form: Form, conversation: Conversation) -> str:
-    """Empty where there is none."""
-    try:
-        return form.render(conversation)
-    except (TemplateRefuses, OllamaqError):
-        return ""
+    return prompt_of(form, [ASKED, answer], [WEATHER], think=True).rpartition(ASKED["content"])[2]

@@ -33,13 +33,13 @@ OPENING = ("<think>", "<|channel>thought", "<|START_THINKING|>", "[THINK]", "<se
 def features(form: Form) -> tuple[str, ...]:
     """Those of `FEATURES` that a chat template in Jinja has."""
     found = {
-        SYSTEM: MARK in _prompt(form, [system(MARK), ASKED]),
-        TOOLS: MARK in _prompt(form, [ASKED], [_tool()]),
-        CALLS: f"{MARK}call" in _prompt(form, [ASKED, CALLED, ANSWERED], [_tool("other")]),
-        RESULTS: f"{MARK}result" in _prompt(form, [ASKED, CALLED, ANSWERED], [_tool("other")]),
+        SYSTEM: MARK in prompt_of(form, [system(MARK), ASKED]),
+        TOOLS: MARK in prompt_of(form, [ASKED], [_tool()]),
+        CALLS: f"{MARK}call" in prompt_of(form, [ASKED, CALLED, ANSWERED], [_tool("other")]),
+        RESULTS: f"{MARK}result" in prompt_of(form, [ASKED, CALLED, ANSWERED], [_tool("other")]),
         THINKING: _thinks(form),
-        THOUGHTS: MARK in _prompt(form, [ASKED, assistant("Answer.", thought=MARK), ASKED], think=True),
-        PREFILL: _prompt(form, [ASKED, assistant(MARK)]).endswith(MARK),
+        THOUGHTS: MARK in prompt_of(form, [ASKED, assistant("Answer.", thought=MARK), ASKED], think=True),
+        PREFILL: prompt_of(form, [ASKED, assistant(MARK)]).endswith(MARK),
         DATE: "strftime_now" in form.text or "date_string" in form.variables,
     }
     return tuple(feature for feature in FEATURES if found[feature])
@@ -47,11 +47,11 @@ def features(form: Form) -> tuple[str, ...]:
 
 def _thinks(form: Form) -> bool:
     """Whether it can be told to think, opens a thought by itself, shows one, or takes one out of an answer."""
-    plain, told, not_told = (_prompt(form, [ASKED], think=think) for think in (None, True, False))
+    plain, told, not_told = (prompt_of(form, [ASKED], think=think) for think in (None, True, False))
     if told != not_told or plain.rstrip().endswith(OPENING):
         return True
-    thought = _prompt(form, [ASKED, assistant("Answer.", thought=MARK)], think=True)
-    inside = _prompt(form, [ASKED, assistant(f"<think>{MARK}</think>Answer."), ASKED])
+    thought = prompt_of(form, [ASKED, assistant("Answer.", thought=MARK)], think=True)
+    inside = prompt_of(form, [ASKED, assistant(f"<think>{MARK}</think>Answer."), ASKED])
     return MARK in thought or ("Answer." in inside and MARK not in inside)
 
 
@@ -59,10 +59,10 @@ def _tool(name: str = MARK) -> dict[str, Any]:
     return {**WEATHER, "function": {**WEATHER["function"], "name": name}}
 
 
-def _prompt(
+def prompt_of(
     form: Form, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None, *, think: bool | None = None
 ) -> str:
-    """Empty where there is none."""
+    """The prompt of a chat; empty where there is none."""
     try:
         return form.render(Conversation(list(messages), tools, think))
     except (TemplateRefuses, OllamaqError):

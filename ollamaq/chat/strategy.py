@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from ollamaq.chat.answers import UNREAD, finds_calls, parser_for
+from ollamaq.chat.answers import UNREAD, calls_in_answers
 from ollamaq.chat.carried import carried_before
 from ollamaq.chat.compare import DIFFERS, EQUAL
 from ollamaq.chat.conversations import KINDS, TEXT, THINKING, TOOLS
@@ -148,10 +148,9 @@ def _derived(trained: Form, reason: str, *, old: bool = False) -> Strategy:
         if TEXT in wrong or not proof.counts(TEXT)[EQUAL]:
             raise CannotDerive(_difference(proof))
         if not wrong:
-            calls = TOOLS not in derived.without
-            told = "; ".join([reason, proof.summary, *([UNREAD] if calls and not finds_calls(trained) else [])])
-            parser = parser_for(trained) if calls else None
-            return Strategy(DERIVED, told, template, derived.without, parser=parser)
+            calls = calls_in_answers(trained, derived.without)
+            told = "; ".join([reason, proof.summary, *([] if calls.found else [UNREAD])])
+            return Strategy(DERIVED, told, template, derived.without, parser=calls.parser)
         without |= {wrong[0]: _difference(proof)}
 
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ollamaq.chat.answers import UNREAD, finds_calls, parser_for
+from ollamaq.chat.answers import UNREAD, calls_in_answers
 from ollamaq.chat.compare import DIFFERS, EQUAL, LIMIT, OWN_WAY, REFUSED, Verdict, compare, read_chats
-from ollamaq.chat.conversations import KINDS, SUITE, TOOLS
+from ollamaq.chat.conversations import KINDS, SUITE
 from ollamaq.chat.derive import CannotDerive
 from ollamaq.chat.derive import derive as derive_template
 from ollamaq.chat.features import features
@@ -184,10 +184,10 @@ def derive(
     out.note(proof.summary)
     for feature, why in derived.without.items():
         out.note(f"[yellow]without {feature}[/]: {escape(why)}")
-    parser = None if TOOLS in derived.without else parser_for(form)
-    if parser:
-        out.note(f"with PARSER {parser} in the Modelfile, which finds its calls of tools")
-    elif TOOLS not in derived.without and not finds_calls(form):
+    calls = calls_in_answers(form, derived.without)
+    if calls.parser:
+        out.note(f"with PARSER {calls.parser} in the Modelfile, which finds its calls of tools")
+    elif not calls.found:
         out.note(f"[yellow]{UNREAD}[/]")
     if proof.counterexample:
         out.note(_side_by_side(proof.counterexample[1]))
@@ -195,7 +195,7 @@ def derive(
         "source": form.origin,
         "template": derived.template,
         "without": derived.without,
-        "parser": parser,
+        "parser": calls.parser,
         "proof": {kind: dict(proof.counts(kind)) for kind in KINDS},
     }
     if proof.counterexample:

@@ -91,9 +91,10 @@ def run_smoke(
             with contextlib.suppress(TemplateRefuses):
                 chat_format.render(_user(PROMPTS[0]))
             return None, NOTHING_TO_COMPARE
-        if prompts_of.wrong:
+        wrong = prompts_of.wrong
+        if wrong:
             differing[DIFFERING] = prompts_of.differing
-        return not prompts_of.wrong, prompts_of.wrong or prompts_of.summary
+        return not wrong, wrong or prompts_of.summary
 
     def capabilities() -> Verdict:
         if not prompts_of:

@@ -33,8 +33,6 @@ type answer struct {
 	Content  string         `json:"content"`
 	Thinking string         `json:"thinking"`
 	Calls    []api.ToolCall `json:"calls"`
-	Tools    bool           `json:"tools"`
-	Thinks   bool           `json:"thinks"`
 	Error    string         `json:"error,omitempty"`
 }
 
@@ -44,7 +42,6 @@ func parsed(q question) (a answer) {
 	if p == nil {
 		return answer{Error: "unknown parser"}
 	}
-	a.Tools, a.Thinks = p.HasToolSupport(), p.HasThinkingSupport()
 	p.Init(q.Tools, &q.Messages[len(q.Messages)-1], q.Think)
 	for i, piece := range q.Pieces {
 		content, thought, calls, err := p.Add(piece, i == len(q.Pieces)-1)

@@ -200,10 +200,8 @@ class Assignments(Branches):
 
     def assignments(self, node: jinja.Node, macros: set[str]) -> Iterator[jinja.Assign]:
         """Those in a statement, and in the macros that it calls, but for what is these macros' own."""
-        own = made_within(node)
-        for assign in node.find_all(jinja.Assign):
-            if not (isinstance(node, jinja.Macro) and getattr(assign.target, "name", "") in own):
-                yield assign
+        own = made_within(node) if isinstance(node, jinja.Macro) else set()
+        yield from (one for one in node.find_all(jinja.Assign) if getattr(one.target, "name", "") not in own)
         for function in node.find_all(jinja.Call):
             name = function.node.name if isinstance(function.node, jinja.Name) else ""
             macro = self.env.get(name)

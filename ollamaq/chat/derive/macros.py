@@ -35,7 +35,8 @@ class Macros(Loops):
         }
         if macro.depth[0]:
             return self.defined_once(macro, values)
-        own = {key for key in self.env if key.partition(".")[0] in made_within(node)}
+        spaces = made_within(node)
+        own = {key for key in self.env if key.partition(".")[0] in spaces}
         kept, mutable = self.env, {key: entry for key, entry in self.mutable.items() if key in own}
         self.env = {key: value for key, value in kept.items() if key not in own} | values
         macro.depth[0] += 1
