@@ -117,6 +117,8 @@ def test_the_gate_is_that_of_the_repository(tmp_path):
         ("max_size = 'big'", "gate.max_size"),
         ("pass_rate = 1.5", "gate.pass_rate"),
         ("max_slowdown = 0", "gate.max_slowdown"),
+        ("max_differing_prompts = -1", "gate.max_differing_prompts"),
+        ("max_differing_prompts = 1.5", "gate.max_differing_prompts"),
     ],
 )
 def test_a_gate_that_cannot_be_is_refused_by_file_and_key(tmp_path, text, message):
