@@ -105,6 +105,20 @@ def test_of_named_templates_the_default_is_taken(tiny_checkpoint):
     assert checkpoint.chat_templates == {"tool_use": "t", "default": "d"}
 
 
+def test_a_template_in_json_is_taken_where_the_tokenizer_has_none(tiny_checkpoint):
+    silent = tiny_checkpoint("silent", tokenizer_config={"chat_template": None})
+    told = tiny_checkpoint("told", tokenizer_config={"chat_template": "own"})
+    for path in (silent, told):
+        (path / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    checkpoint = open_checkpoint(silent)
+    assert checkpoint.chat_template == "{{ messages }}"
+    assert silent / "chat_template.json" in checkpoint.files
+    assert open_checkpoint(told).chat_template == "own"
+    assert told / "chat_template.json" not in open_checkpoint(told).files
+    (silent / "chat_template.json").write_text("[")
+    refusal(silent, r"chat_template\.json")
+
+
 @pytest.mark.parametrize("template", [None, 7, {}, []])
 def test_what_is_no_template_is_none(template, tiny_checkpoint):
     assert open_checkpoint(tiny_checkpoint(tokenizer_config={"chat_template": template})).chat_template is None

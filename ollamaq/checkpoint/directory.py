@@ -38,6 +38,7 @@ SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 PREPROCESSORS = {"preprocessor_config.json": "media_proc_cfg", "processor_config.json": "image_processor"}
 """How images are prepared: files, the later before the earlier, and the part of each that lies over its rest."""
 TEMPLATE, MORE_TEMPLATES, MODEL_CARD = "chat_template.jinja", "additional_chat_templates/*.jinja", "README.md"
+TEMPLATE_JSON = "chat_template.json"
 
 Reader = Callable[[Path], dict[str, Tensor]]
 READERS: dict[str, Reader] = {WEIGHTS: read_safetensors, PICKLED: read_pickled}
@@ -75,7 +76,8 @@ class Checkpoint:
     """An opened model directory. Absent optional files are empty; ``files`` are those that the model is made of.
 
     ``chat_templates`` are what transformers would use, by name: ``chat_template.jinja`` (and, beside it,
-    ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``.
+    ``additional_chat_templates/*.jinja``) before tokenizer_config.json, whose single template is the ``default``, and
+    that before chat_template.json, which processors of pictures were saved with.
     ``model_card`` is the front matter of README.md; ``pooling`` is the config of sentence-transformers' pooling module;
     ``quantized`` says what was lost before the weights came here, if anything was; ``kept`` gives the weights that a
     GGUF type holds as they were stored. ``sentencepiece`` is the content of ``tokenizer.model`` (or of what it is
@@ -288,13 +290,16 @@ def _templates(path: Path, tokenizer_config: dict[str, Any]) -> tuple[dict[str, 
             TEMPLATE,
             *more,
         ]
-    template = tokenizer_config.get("chat_template")
+    said, files = tokenizer_config, []
+    if said.get("chat_template") is None and (path / TEMPLATE_JSON).exists():
+        said, files = read_json(path, TEMPLATE_JSON), [TEMPLATE_JSON]
+    template = said.get("chat_template")
     if isinstance(template, list):
         entries = [entry for entry in template if isinstance(entry, dict)]
         named = {entry.get("name"): entry.get("template") for entry in entries}
     else:
         named = {"default": template}
-    return {name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str)}, []
+    return {name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str)}, files
 
 
 def _pooling(path: Path) -> tuple[dict[str, Any], list[str]]:
